@@ -1,6 +1,7 @@
 """``python -P -m gputrain.engine RUN_DIR [--resume]``: the supervisor of a run, started by `launching.launch`.
 
 ``torchrun … -m gputrain.engine CONFIG``: one rank of a run with the settings in that file, see `launched_run`.
+``srun … -m gputrain.engine RUN_DIR --job``: one rank of a run that was submitted to Slurm, see `job_run`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput
 from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.supervision import launched_run
-from gputrain.engine.supervision.script_run import script_supervisor
 from gputrain.engine.supervision.supervisor import Supervisor
 from gputrain.engine.user_script.script_command import has_command
 
@@ -32,7 +33,11 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
         return 1
     try:
         config = read_config(run.config)
-        supervisor = script_supervisor(run, config) if has_command(run) else Supervisor(run, config, resume=resume)
+        if config.distributed.hosts and not has_command(run):
+            from gputrain.engine.nodes.supervised_hosts import supervise_hosts  # every other run starts without it
+
+            return supervise_hosts(run, config, resume=resume)
+        supervisor = _supervisor(run, config, resume=resume)
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
@@ -46,17 +51,37 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
         os._exit(EXIT_FAILED)
 
 
-def train_as_rank(file: Path) -> int:
-    """Train as one of a launcher's ranks; returns the exit code."""
+def _supervisor(run: RunDir, config: RunConfig, *, resume: bool) -> Supervisor:
+    if not has_command(run):
+        return Supervisor(run, config, resume=resume)
+    from gputrain.engine.supervision.script_run import script_supervisor  # every other run starts without it
+
+    return script_supervisor(run, config)
+
+
+def train_as_rank(train: Callable[[], int]) -> int:
+    """Train as one of a launcher's ranks by `train`; returns the exit code."""
     os.umask(0o077)
     try:
-        return launched_run.train(file, os.environ)
+        return train()
     except BadInput as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
 
 
+def main(words: list[str]) -> int:
+    """What the words of the command line ask for. Returns the exit code."""
+    place = Path(words[0])
+    if len(words) == 1 and place.suffix in (".yaml", ".yml"):
+        from gputrain.engine.supervision import launched_run  # it plans, which no supervisor does
+
+        return train_as_rank(lambda: launched_run.train(place, os.environ))
+    if "--job" in words[1:]:
+        from gputrain.engine.supervision import job_run
+
+        return train_as_rank(lambda: job_run.train(RunDir(place), os.environ))
+    return supervise(RunDir(place), resume="--resume" in words[1:])
+
+
 if __name__ == "__main__":
-    if len(sys.argv) == 2 and Path(sys.argv[1]).suffix in (".yaml", ".yml"):
-        sys.exit(train_as_rank(Path(sys.argv[1])))
-    sys.exit(supervise(RunDir(Path(sys.argv[1])), resume="--resume" in sys.argv[2:]))
+    sys.exit(main(sys.argv[1:]))

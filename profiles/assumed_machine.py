@@ -71,7 +71,7 @@ def _number(name: str, text: str) -> float:
 def machine_of(wanted: AssumedMachine, here: Machine) -> Machine:
     """The machine for `wanted`. Raises BadInput for an unknown profile, or one without a specific GPU."""
     profile = catalog.load_profile(wanted.profile)
-    gpus = () if profile.match.device == "cpu" else (_gpu(profile),) * wanted.gpus
+    gpus = () if profile.match.device == "cpu" else (gpu_of(profile),) * wanted.gpus
     cores = wanted.cores or profile.machine.cores
     gib = wanted.ram or profile.machine.ram_gib
     memory = int(gib * GIB) if gib else here.memory_limit
@@ -99,7 +99,8 @@ def machine_of(wanted: AssumedMachine, here: Machine) -> Machine:
     )
 
 
-def _gpu(profile: HardwareProfile) -> GpuInfo:
+def gpu_of(profile: HardwareProfile) -> GpuInfo:
+    """The GPU that a profile is for. Raises BadInput where it is for many."""
     rules = profile.match
     gib = profile.machine.gpu_gib or (rules.memory_gib[0] if rules.memory_gib else None)
     if not rules.names or gib is None:

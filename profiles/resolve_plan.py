@@ -12,11 +12,12 @@ from typing import Any
 
 from gputrain.engine.check import storage_check
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import engine_choice, settings, value_range
 from gputrain.engine.configuration.sections.data_settings import AUTO, SHARDED
 from gputrain.engine.datasets.image_count import count_data
-from gputrain.engine.datasets.shards import shard_patterns
+from gputrain.engine.datasets.shards import shard_patterns, shard_preview
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
@@ -101,6 +102,9 @@ def _choose_layout(own: dict[str, Any], recipe: Recipe, data_dir: str) -> None:
     if own.get("dataset", recipe.settings.get("dataset")) != "imagefolder":
         return
     split = str(own.get("train_split", recipe.settings.get("train_split", "train")))
+    if is_url(data_dir):
+        own["dataset"] = shard_preview.remote_layout(data_dir, split)
+        return
     try:
         found = shard_patterns.layout_of(data_dir, split)
     except OSError:
@@ -112,6 +116,10 @@ def _choose_layout(own: dict[str, Any], recipe: Recipe, data_dir: str) -> None:
 def _choose_order(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> None:
     """Add the order of shards that suits the storage to `layers` where it is ``auto``."""
     if wanted["dataset"] not in SHARDED or wanted["shuffle"] != AUTO:
+        return
+    if is_url(wanted["data_dir"]):
+        note = "auto: remote shards come one after the other, ahead of their use"
+        layers.append(SettingsLayer("this storage", {"shuffle": "shards"}, note))
         return
     place = find_place(Path(wanted["data_dir"]).expanduser())
     kind = storage_check.kind_of(place) if place else "unknown"
@@ -125,6 +133,8 @@ _SLOW_SEEKS = ("hdd", "network")
 
 def _choose_value_range(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> tuple[str, ...]:
     """Add the images' value range to `layers` where it is ``auto``; returns warnings about the range."""
+    if not wanted["data_dir"]:
+        return ()
     from gputrain.engine.datasets import value_range_scan  # NumPy and Pillow: not for every command
 
     found = value_range_scan.of_settings(wanted)
@@ -167,7 +177,7 @@ def _absolute(values: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(values)
     for name in _PATHS:
         if (path := found.get(name)) and isinstance(path, str):
-            found[name] = str(_from_home(name, path).absolute())
+            found[name] = path if name == "data_dir" and is_url(path) else str(_from_home(name, path).absolute())
     weights = found.get("weights")
     # `weights` may also be a name.
     if isinstance(weights, str) and weights and _from_home("weights", weights).is_file():

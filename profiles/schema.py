@@ -27,7 +27,17 @@ from gputrain.engine.planning import ablation
 
 HARDWARE_SETTINGS = frozenset(
     {
-        *("device", "loader", "cache", "cache_form", "cache_resolution", "cache_gib", "cost_per_hour", "price_per_kwh"),
+        *(
+            "device",
+            "loader",
+            "cache",
+            "cache_form",
+            "cache_resolution",
+            "cache_gib",
+            "remote_cache_gib",
+            "cost_per_hour",
+            "price_per_kwh",
+        ),
         *("batch_size", "val_batch_size", "accumulation_steps"),
         *("num_workers", "prefetch_factor", "persistent_workers", "pin_memory", "non_blocking"),
     }

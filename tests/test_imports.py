@@ -8,11 +8,16 @@ import sys
 import pytest
 
 
-def loaded(code: str) -> set[str]:
-    """Top-level names of the modules in a fresh interpreter after `code`."""
-    script = f"{code}\nimport sys\nprint(' '.join({{name.partition('.')[0] for name in sys.modules}}))"
+def modules(code: str) -> set[str]:
+    """Names of the modules in a fresh interpreter after `code`, which prints nothing."""
+    script = f"{code}\nimport sys\nprint(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
+
+
+def loaded(code: str) -> set[str]:
+    """Their top-level names."""
+    return {name.partition(".")[0] for name in modules(code)}
 
 
 def test_the_dashboard_has_no_torch() -> None:
@@ -27,6 +32,31 @@ def test_the_dashboard_has_no_torch() -> None:
 def test_the_supervisor_has_neither_torch_nor_textual() -> None:
     names = loaded("import gputrain.engine.supervision.supervisor")
     assert not names & {"torch", "torchvision", "textual", "rich"}
+
+
+def test_a_supervisor_does_not_wait_for_the_planner() -> None:
+    names = modules("import gputrain.engine.__main__")
+    assert "gputrain.engine.supervision.supervisor" in names
+    assert not [
+        name for name in names if name.startswith(("gputrain.engine.planning", "gputrain.engine.user_script.t"))
+    ]
+
+
+def test_the_plan_of_the_demo_does_not_wait_for_numpy() -> None:
+    names = modules(
+        "import contextlib, io, gputrain.tui.cli.main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    assert gputrain.tui.cli.main.main(['train', '--recipe', 'demo', '--dry-run', 'device=cpu']) == 0\n"
+    )
+    assert "gputrain.profiles.resolve_plan" in names
+    assert not names & {"torch", "numpy", "PIL", "textual"}
+
+
+@pytest.mark.slow
+def test_a_trainer_waits_for_no_module_that_only_other_trainings_need() -> None:
+    names = modules("import gputrain.engine.training.loop.trainer")
+    assert "torch" in names
+    assert not names & {"torchvision", "torch.distributed.optim", "torch.distributed.fsdp", "timm"}
 
 
 def test_help_loads_next_to_nothing() -> None:

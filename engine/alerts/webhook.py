@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 import urllib3
 
 from gputrain.engine.alerts.alert import Alert
 from gputrain.engine.alerts.alert_settings import Webhook
+from gputrain.engine.common import http_pool
 
 _RETRIES = urllib3.Retry(
     total=5,
@@ -28,10 +26,6 @@ _LIMITS = {"slack": 3000, "discord": 1900, "ntfy": 3500}
 """Most characters of a message in each service."""
 
 
-# Its warnings about retries hold the address, which is a secret.
-logging.getLogger("urllib3").setLevel(logging.CRITICAL)
-
-
 class DeliveryError(Exception):
     """An alert was not delivered; the text holds no address and no secret."""
 
@@ -40,7 +34,7 @@ def post(webhook: Webhook, alert: Alert, retries: urllib3.Retry = _RETRIES) -> N
     """Post `alert`. Raises DeliveryError after the last try."""
     body, headers = payload(webhook.format, alert)
     try:
-        with _pool(webhook.url) as pool:
+        with http_pool.pool_for(webhook.url) as pool:
             answer = pool.request(
                 "POST",
                 webhook.url,
@@ -59,18 +53,6 @@ def post(webhook: Webhook, alert: Alert, retries: urllib3.Retry = _RETRIES) -> N
         raise DeliveryError(f"no connection ({type(cause).__name__})") from None
     if not 200 <= status < 300:
         raise DeliveryError(f"HTTP {status}")
-
-
-def _pool(url: str) -> urllib3.PoolManager:
-    """Connections to `url`: through HTTPS_PROXY or HTTP_PROXY, except to the hosts in NO_PROXY. Raises ValueError."""
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme, "")
-    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return urllib3.PoolManager()
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    user = urllib3.util.parse_url(proxy).auth
-    headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None
-    return urllib3.ProxyManager(proxy, proxy_headers=headers)
 
 
 def payload(form: str, alert: Alert) -> tuple[bytes, Mapping[str, str]]:

@@ -3,6 +3,8 @@
 A file is written under a temporary name, fsynced and renamed to a new name. Then ``index.json``, replaced atomically,
 lists it with its SHA-256, and only then are old files removed. If a step fails, the last index is still valid. A file
 that is not in the index, or does not match its checksum, does not count: see `newest_checkpoint`.
+
+The parts of a sharded checkpoint are complete before that, in a folder of their own, and are listed with it.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+import msgspec
+
 from gputrain.engine.checkpointing import checkpoint_index
-from gputrain.engine.checkpointing.checkpoint_index import BEST, CheckpointEntry, read_index
+from gputrain.engine.checkpointing.checkpoint_index import BEST, SHARDS, CheckpointEntry, ShardFile, read_index
 from gputrain.engine.checkpointing.kept_checkpoints import kept
 from gputrain.engine.common.units import size
 
 _UNFINISHED = ".saving-"
+_SHARDS_FOLDER = re.compile(rf"step-\d{{8}}(-\d+)?{re.escape(SHARDS)}")
 _SLACK_BYTES = 16 << 20
 """Disk space for what a checkpoint has beside its tensors, and for the run's record afterwards."""
 
@@ -71,14 +76,16 @@ class CheckpointFiles:
     def save(self, state: dict[str, Any], *, step: int, epoch: int, best: bool) -> CheckpointEntry:
         """Write the state of `step`, also as ``best`` if `best`, and remove old checkpoints.
 
+        ``state["shards"]``, if there, lists the files of a sharded checkpoint, which are complete.
         Raises OSError and leaves the existing files unchanged.
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        _check_room(self._folder, self._form.size_of(state))
+        check_room(self._folder, self._form.size_of(state))
+        shards = msgspec.convert((state.get("shards") or {}).get("files", ()), tuple[ShardFile, ...])
         path = _fresh(self._folder, step, self._form.suffix)
         second = self._folder / f"{_UNFINISHED}{self._best}"
         try:
-            entry = CheckpointEntry(path.name, step, epoch, *_write(path, state, self._form), best=best)
+            entry = CheckpointEntry(path.name, step, epoch, *_write(path, state, self._form), best=best, shards=shards)
             if best:
                 _link(path, second)
             entries = kept(self._entries, entry, self._keep)
@@ -98,12 +105,15 @@ class CheckpointFiles:
         """Remove checkpoints that are not in the index."""
         listed = {entry.file for entry in self._entries}
         listed |= {self._best} if any(entry.best for entry in self._entries) else set()
+        listed |= {entry.shards_folder for entry in self._entries}
         for path in self._folder.iterdir():
             own = path.name == self._best or self._names.fullmatch(path.name)
             if own and path.name not in listed:
                 # Tried again after the next checkpoint.
                 with contextlib.suppress(OSError):
                     path.unlink()
+            elif _SHARDS_FOLDER.fullmatch(path.name) and path.name not in listed:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def entry_of(path: Path) -> CheckpointEntry | None:
@@ -119,7 +129,7 @@ def _fresh(folder: Path, step: int, suffix: str) -> Path:
     return next(path for path in map(folder.joinpath, names) if not path.exists())
 
 
-def _check_room(folder: Path, needed: int) -> None:
+def check_room(folder: Path, needed: int) -> None:
     """Raises OSError if the disk has too little space."""
     free = shutil.disk_usage(folder).free
     if free < needed + _SLACK_BYTES:

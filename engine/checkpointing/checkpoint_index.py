@@ -18,7 +18,18 @@ from gputrain.engine.common.sanitize import plain
 INDEX = "index.json"
 BEST = "best"
 """Name of the best checkpoint, without the suffix of its format."""
+SHARDS = ".shards"
+"""Suffix of the folders with the parts of sharded checkpoints."""
 _CHUNK = 1 << 20
+
+
+class ShardFile(msgspec.Struct, frozen=True):
+    """A file of a sharded checkpoint, which one rank has written."""
+
+    file: str
+    """``folder/name``, in the folder of the checkpoints."""
+    sha256: str
+    bytes: int
 
 
 class CheckpointEntry(msgspec.Struct, frozen=True):
@@ -31,6 +42,18 @@ class CheckpointEntry(msgspec.Struct, frozen=True):
     bytes: int
     best: bool = False
     """Its validation is the best so far."""
+    shards: tuple[ShardFile, ...] = ()
+    """Files with the tensors, if each rank has written its part."""
+
+    @property
+    def all_bytes(self) -> int:
+        """Bytes of all its files."""
+        return self.bytes + sum(shard.bytes for shard in self.shards)
+
+    @property
+    def shards_folder(self) -> str:
+        """Name of the folder with `shards`; empty without."""
+        return self.shards[0].file.partition("/")[0] if self.shards else ""
 
 
 def read_index(folder: Path) -> list[CheckpointEntry]:
@@ -40,7 +63,12 @@ def read_index(folder: Path) -> list[CheckpointEntry]:
     except (OSError, msgspec.DecodeError, UnicodeError):
         return []
     # Only names of files in this folder, whatever the index contains.
-    return [entry for entry in entries if entry.file == Path(entry.file).name]
+    return [entry for entry in entries if entry.file == Path(entry.file).name and _inside(entry)]
+
+
+def _inside(entry: CheckpointEntry) -> bool:
+    parts = [Path(shard.file).parts for shard in entry.shards]
+    return all(len(part) == 2 and part[0].endswith(SHARDS) and ".." not in part for part in parts)
 
 
 def write_index(folder: Path, entries: list[CheckpointEntry]) -> None:
@@ -49,10 +77,13 @@ def write_index(folder: Path, entries: list[CheckpointEntry]) -> None:
 
 
 def matches_checksum(folder: Path, entry: CheckpointEntry) -> bool:
-    """Whether the file of `entry` matches its size and checksum; reads the whole file."""
-    path = folder / entry.file
+    """Whether the files of `entry` match their sizes and checksums; reads them all."""
+    return all(_matches(folder / one.file, one) for one in (entry, *entry.shards))
+
+
+def _matches(path: Path, listed: CheckpointEntry | ShardFile) -> bool:
     try:
-        return path.stat().st_size == entry.bytes and sha256(path) == entry.sha256
+        return path.stat().st_size == listed.bytes and sha256(path) == listed.sha256
     except OSError:
         return False
 

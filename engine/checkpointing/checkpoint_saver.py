@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles
 from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.events import CheckpointSaved, Phase
+from gputrain.engine.events import CheckpointSaved
 from gputrain.engine.processes.event_reporter import EventReporter
 
 Kind = Literal["last", "best", "requested", "final"]
@@ -59,25 +59,29 @@ class CheckpointSaver:
             self._checkpoints.go_on_from(step)
         self.saved_step = step
 
-    def save(self, kind: Kind, where: ResumePosition, state: Callable[[], dict[str, Any]]) -> None:
+    def is_due(self, where: ResumePosition) -> bool:
+        """Whether this position has no checkpoint yet; on the rank that writes."""
+        return where != self._saved
+
+    def save(self, kind: Kind, where: ResumePosition, state: Callable[[], dict[str, Any]], began: float) -> None:
         """Write a checkpoint unless this position has one. A full disk or a lack of memory is only logged.
 
-        Returns when the state is copied; for a ``final`` checkpoint, or without a copier, when it is on disk.
+        `state` gives its content; an OSError that it raises counts as one of writing. `began`: when the training began
+        to wait, by the performance counter. Returns when the state is copied; for a ``final`` checkpoint, or without a
+        copier, when it is on disk.
         """
         if self._checkpoints is None:
             self.saved_step = where.step
             return
-        began = time.perf_counter()
-        self._reporter.phase(Phase.SAVING)
         # Wait for the last checkpoint: its memory is reused.
         self.finish()
-        if where == self._saved:
+        if not self.is_due(where):
             return
         self.saved_step = where.step
         where = dataclasses.replace(where)
         copy = self._copy(state) if kind != "final" else None
         if copy is None:
-            self._write(kind, where, state(), began, None)
+            self._write(kind, where, state, began, None)
             return
         held = time.perf_counter() - began
         arguments = (kind, where, copy, began, held)
@@ -110,12 +114,12 @@ class CheckpointSaver:
         self, kind: Kind, where: ResumePosition, state: dict[str, Any], began: float, held: float
     ) -> None:
         try:
-            self._write(kind, where, state, began, held)
+            self._write(kind, where, lambda: state, began, held)
         except Exception as error:  # noqa: BLE001 - raised again on the thread of the training
             self._error = error
 
     def _write(
-        self, kind: Kind, where: ResumePosition, state: dict[str, Any], began: float, held: float | None
+        self, kind: Kind, where: ResumePosition, state: Callable[[], dict[str, Any]], began: float, held: float | None
     ) -> None:
         """Write and report. `held`: seconds that training waited; None: it waits for the whole write."""
         assert self._checkpoints is not None
@@ -123,7 +127,7 @@ class CheckpointSaver:
             if held is not None and self._copier is not None:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
                 self._copier.wait()
-            entry = self._checkpoints.save(state, step=where.step, epoch=where.epoch, best=kind == "best")
+            entry = self._checkpoints.save(state(), step=where.step, epoch=where.epoch, best=kind == "best")
         except (OSError, MemoryError) as error:
             why = error.strerror if isinstance(error, OSError) else "out of memory"
             self._reporter.notice("error", f"no checkpoint at step {where.step}: {why or error}")
@@ -136,7 +140,7 @@ class CheckpointSaver:
                 file=entry.file,
                 step=where.step,
                 epoch=where.epoch,
-                bytes=entry.bytes,
+                bytes=entry.all_bytes,
                 seconds=seconds,
                 held=seconds if held is None else held,
             )

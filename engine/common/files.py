@@ -34,7 +34,7 @@ def _home(own: str, xdg: str, default: str) -> Path:
     value = os.environ.get(xdg, "")
     try:
         if folder := os.environ.get(own):
-            return expand_user(folder)
+            return Path(folder).expanduser()
         # The XDG base directory specification: a relative path in the variable is ignored.
         return (Path(value) if Path(value).is_absolute() else Path.home() / default) / "gputrain"
     except RuntimeError:  # no $HOME and no entry in the password file, as in some containers

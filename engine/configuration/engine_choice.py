@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
@@ -32,7 +31,10 @@ def why_missing(engine: str) -> str:
 
 
 def _is_installed(name: str) -> bool:
-    # Not find_spec: a user's folder named tensorflow would count as the package.
+    # Imported here, as it takes longer than the rest of this module. Not find_spec: a user's folder named tensorflow
+    # would count as the package.
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
         distribution(name)
     except PackageNotFoundError:

@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import host_list
+
+
+def rank_count(values: Mapping[str, Any]) -> int:
+    """Number of processes that train: `devices` on each host. `devices` is a number."""
+    devices: int = values["devices"]
+    return max(1, devices) * max(1, len(host_list.read_hosts(values.get("hosts", ""))))
 
 
 def product(values: Mapping[str, Any]) -> int:
     """Images per update of settings whose `devices` is a number."""
-    count: int = values["batch_size"] * max(1, values["devices"]) * values["accumulation_steps"]
+    count: int = values["batch_size"] * rank_count(values) * values["accumulation_steps"]
     return count
 
 

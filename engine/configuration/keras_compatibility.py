@@ -47,6 +47,7 @@ _OFF: Mapping[str, object] = {
     "ema_decay": 0.0,
     "accumulation_steps": 1,
     "devices": 1,
+    "hosts": "",
     "nonfinite_loss": "stop",
     "mean": "auto",
     "std": "auto",

@@ -15,7 +15,7 @@ FIXED = frozenset((
     "image_key", "label_key", "shuffle", "shuffle_window",
 ))  # fmt: skip
 """These cannot change: they determine the order of samples, the shape of the weights or the number of updates."""
-GLOBAL_BATCH = ("batch_size", "devices", "accumulation_steps", "global_batch_size")
+GLOBAL_BATCH = ("batch_size", "devices", "hosts", "accumulation_steps", "global_batch_size")
 """A change must leave the number of images per update: then each update has the same samples as before."""
 ROUNDING = frozenset((
     "device", "precision", "val_precision", "tf32", "cudnn_benchmark", "channels_last", "compile", "compile_mode",
@@ -24,11 +24,13 @@ ROUNDING = frozenset((
 """A change affects only the floating-point rounding of the training."""
 FREE = frozenset((
     "recipe", "profile", "preset", "name", "resume_from", "data_dir", "loader", "num_workers", "prefetch_factor",
-    "persistent_workers", "pin_memory", "non_blocking", "max_bad_images", "cache_gib", "val_batch_size", "set_to_none",
+    "persistent_workers", "pin_memory", "non_blocking", "max_bad_images", "cache_gib",
+    "remote_cache_gib", "val_batch_size", "set_to_none",
     "oom_fallback", "nonfinite_loss", "checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints",
     "auto_resume", "sample_seconds", "resources_csv", "loggers",
     "alerts", "cost_per_hour", "price_per_kwh", "weights", "weights_strict", "code_dir", "autotune",
     "hang_seconds", "rank_timeout", "max_restarts", "gpu_bandwidth", "network_bandwidth",
+    "min_nodes", "node_timeout", "master_addr", "remote_python",
 ))  # fmt: skip
 """A change leaves the training the same bit for bit. (Moved data are checked by classes and number of images.)"""
 
@@ -60,11 +62,11 @@ def _check_global_batch(before: Mapping[str, Any], after: Mapping[str, Any]) -> 
     """Notes on another division of the images of an update. Raises BadInput if their number changes."""
     old = {name: before.get(name, after.get(name, 1)) for name in GLOBAL_BATCH}
     new = {name: after.get(name, old[name]) for name in GLOBAL_BATCH}
-    changed = [name for name in GLOBAL_BATCH[:3] if old[name] != new[name]]
+    changed = [name for name in GLOBAL_BATCH[:4] if old[name] != new[name]]
     if not changed:
         return []
     was, now = global_batch.product(old), global_batch.product(new)
-    change = "; ".join(f"{name}: was {old[name]} and is {new[name]}" for name in changed)
+    change = "; ".join(f"{name}: was {_named(old[name])} and is {_named(new[name])}" for name in changed)
     if was != now:
         raise BadInput(
             f"{change}; {now} images per update, not {was}; a resumed run keeps them: "
@@ -72,3 +74,8 @@ def _check_global_batch(before: Mapping[str, Any], after: Mapping[str, Any]) -> 
         )
     rest = "; the last update of an epoch may have other samples" if "batch_size" in changed else ""
     return [f"{change}; each update has the same {was} images as before{rest}"]
+
+
+def _named(value: object) -> object:
+    """The value of a setting of `GLOBAL_BATCH`; no hosts are this machine."""
+    return "this machine" if value == "" else value

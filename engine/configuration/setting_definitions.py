@@ -156,7 +156,24 @@ class MonitorConfig(_Part, frozen=True):
         float, Meta(ge=0, description="seconds without an event from the trainer that are reported as a hang; 0: never")
     ] = 300.0
     loggers: Annotated[
-        Literal["none", "tensorboard", "wandb", "tensorboard+wandb"],
+        Literal[
+            "none",
+            "tensorboard",
+            "wandb",
+            "mlflow",
+            "trackio",
+            "tensorboard+wandb",
+            "tensorboard+mlflow",
+            "tensorboard+trackio",
+            "wandb+mlflow",
+            "wandb+trackio",
+            "mlflow+trackio",
+            "tensorboard+wandb+mlflow",
+            "tensorboard+wandb+trackio",
+            "tensorboard+mlflow+trackio",
+            "wandb+mlflow+trackio",
+            "tensorboard+wandb+mlflow+trackio",
+        ],
         Meta(description="also log to these tools, each in a separate process that never delays the run"),
     ] = "none"
     cost_per_hour: Annotated[

@@ -36,6 +36,10 @@ class WorkerTally:
     """
     bytes_read: int = 0
     disk_bytes: int | None = 0
+    download_wait: float = 0.0
+    """Time spent waiting for remote shards; part of `read`."""
+    downloaded: int = 0
+    """Bytes that came from a store of remote shards."""
     cached: int = 0
     """Samples whose image came from the cache."""
     repaired: int = 0
@@ -54,6 +58,8 @@ class WorkerTally:
         self.run_delay = _sum(self.run_delay, other.run_delay)
         self.read = _sum(self.read, other.read)
         self.bytes_read += other.bytes_read
+        self.download_wait += other.download_wait
+        self.downloaded += other.downloaded
         self.cached += other.cached
         self.repaired += other.repaired
         self.disk_bytes = _sum(self.disk_bytes, other.disk_bytes)
@@ -66,9 +72,16 @@ def _sum(first: _T | None, second: _T | None) -> _T | None:
 
 
 def loader_stats(
-    tally: WorkerTally, *, workers: int, kind: str, seconds: float, lock_share: float | None, slowest_image: str
+    tally: WorkerTally,
+    *,
+    workers: int,
+    kind: str,
+    seconds: float,
+    lock_share: float | None,
+    slowest_image: str,
+    remote: bool = False,
 ) -> LoaderStats:
-    """`tally` as shares of the time that `workers` had in `seconds`."""
+    """`tally` as shares of the time that `workers` had in `seconds`; `remote`: of a data set in an object store."""
     worked = tally.busy or None
     return LoaderStats(
         workers=workers,
@@ -82,6 +95,8 @@ def loader_stats(
         bytes_read=tally.bytes_read,
         disk_bytes=tally.disk_bytes,
         lock_share=lock_share,
+        download_share=min(1.0, tally.download_wait / worked) if remote and worked else None,
+        downloaded=tally.downloaded if remote else None,
         slowest=tally.slowest if tally.samples else None,
         slowest_image=slowest_image,
     )
@@ -123,6 +138,11 @@ class BatchAccounting:
         """A file of `size` bytes was read in `seconds`."""
         self._tally.read = _sum(self._tally.read, seconds)
         self._tally.bytes_read += size
+
+    def downloaded(self, seconds: float, size: int) -> None:
+        """A remote shard was waited for `seconds`, and `size` bytes came; the time is part of a `read`."""
+        self._tally.download_wait += seconds
+        self._tally.downloaded += size
 
     def mapped(self, size: int) -> None:
         """`size` bytes are used through a memory map, for which the time spent waiting for the disk is unknown."""

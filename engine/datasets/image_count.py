@@ -14,7 +14,6 @@ from typing import Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import folder_layouts, image_files
 from gputrain.engine.datasets.class_folder_count import COUNT_SECONDS, TimeLimitReached, count_images
-from gputrain.engine.datasets.shards.shard_preview import count_shards
 from gputrain.engine.estimates.host_memory import DataFacts
 
 DEMO = DataFacts(train_images=2400, val_images=480, short_side=372)
@@ -116,11 +115,17 @@ def _walk(folder: Path, deadline: float) -> Iterator[list[str]]:
         yield [name for name in files if not name.startswith(".")]
 
 
+def _shards(values: Mapping[str, Any], seconds: float) -> DataFacts | None:
+    from gputrain.engine.datasets.shards.shard_preview import count_shards  # NumPy: no other data set needs it
+
+    return count_shards(values, seconds)
+
+
 _COUNTS: Mapping[str, Count] = {
     "demo": _classes,
     "imagefolder": _classes,
-    "webdataset": count_shards,
-    "parquet": count_shards,
+    "webdataset": _shards,
+    "parquet": _shards,
     "cifar10": _cifar,
     "300wlp": _300wlp,
     "biwi": _biwi,

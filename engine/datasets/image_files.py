@@ -19,8 +19,8 @@ animation is used."""
 COMMON = "jpg, png, tif, webp, bmp, gif, avif, jp2 …"
 """The usual ones, for messages."""
 IGNORED_FOLDERS = frozenset((
-    "@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "$RECYCLE.BIN", "System Volume Information",
-    "__MACOSX", "__pycache__", "lost+found",
+    "@eaDir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "$RECYCLE.BIN",
+    "RECYCLER", "System Volume Information", "FOUND.000", "__MACOSX", "__pycache__", "lost+found",
 ))  # fmt: skip
 """Folders that file servers, archives and systems create: never classes, and their files are no images of a class.
 Names that begin with a dot are ignored too."""

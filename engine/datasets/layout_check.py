@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.remote_urls import is_url
+from gputrain.engine.configuration.sections.data_settings import SHARDED
 from gputrain.engine.datasets import folder_layouts, image_files
-from gputrain.engine.datasets.shards import shard_preview
 
 CHECK_SECONDS = 0.5
 """Time limit of the check; on a slower disk it ends without a result."""
@@ -25,6 +26,8 @@ class _TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
 
 def missing_data(values: Mapping[str, Any], seconds: float = CHECK_SECONDS) -> tuple[str, ...]:
     """Errors of the settings' data folder that are found in `seconds`; empty if there are none."""
+    if is_url(values["data_dir"]) and values["dataset"] not in (*SHARDED, "custom"):
+        return (f"data_dir: a URL is read for shards alone ({', '.join(f'dataset={name}' for name in SHARDED)})",)
     check = _CHECKS.get(values["dataset"])
     if check is None or not values["data_dir"]:
         return ()
@@ -114,11 +117,17 @@ def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], 
     return False
 
 
+def _check_shards(values: Mapping[str, Any], deadline: float) -> None:
+    from gputrain.engine.datasets.shards import shard_preview  # NumPy: no other layout needs it
+
+    shard_preview.check_shards(values, deadline)
+
+
 _CHECKS: Mapping[str, Callable[[Mapping[str, Any], float], None]] = {
     "demo": _classes,
     "imagefolder": _classes,
-    "webdataset": shard_preview.check_shards,
-    "parquet": shard_preview.check_shards,
+    "webdataset": _check_shards,
+    "parquet": _check_shards,
     "cifar10": _cifar,
     "300wlp": _300wlp,
     "biwi": _biwi,

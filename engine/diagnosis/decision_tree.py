@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gputrain.engine.diagnosis import device_bound_causes, input_bound_causes, memory_causes, script_causes
+from gputrain.engine.diagnosis import (
+    device_bound_causes,
+    input_bound_causes,
+    memory_causes,
+    script_causes,
+    trace_causes,
+)
 from gputrain.engine.diagnosis.lr_advice import with_lr
 from gputrain.engine.diagnosis.script_advice import in_script_words, is_script, script_title
 from gputrain.engine.diagnosis.speedup_prediction import predict, was_reverted
@@ -22,6 +28,7 @@ CAUSES: tuple[Cause, ...] = (
     *(cause for family in input_bound_causes.FAMILIES for cause in family),
     input_bound_causes.UNEXPLAINED,
     script_causes.TWICE,
+    *trace_causes.TRACED,
     *device_bound_causes.STALLS,
     *device_bound_causes.RANKS,
     *device_bound_causes.DEVICE,
@@ -45,6 +52,10 @@ def evaluate(signals: Signals) -> dict[str, Hint]:
     if "cpu-neighbour" in found:
         # Both name the same programs; `cpu-neighbour` shows what they cost the workers.
         found.pop(device_bound_causes.CONTENTION.id, None)
+    for traced, others in trace_causes.INSTEAD.items():
+        if traced in found:
+            for other in others:
+                found.pop(other, None)
     if found.keys() <= _REMARKS:
         walked = walk_tree(device_bound_causes.HEALTHY, signals)
         if walked.found is not None:
@@ -67,6 +78,11 @@ def _ruled_out(s: Signals) -> list[str]:
         *(
             cause.step(s)
             for cause in (*device_bound_causes.STALLS, *ranks, *device_bound_causes.DEVICE, *memory_causes.PRESSURE)
+        ),
+        *(
+            cause.step(s)
+            for cause in (trace_causes.TRACED if s.trace is not None else ())
+            if cause.holds(s) is not None
         ),
     ]
 
@@ -113,6 +129,7 @@ def _other_hints(s: Signals) -> list[Hint]:
         *ranks,
         device_bound_causes.CONTENTION,
         device_bound_causes.NEIGHBOUR,
+        *trace_causes.TRACED,
         *((script_causes.TWICE,) if is_script(s.settings) else ()),
     ):
         if cause.holds(s):

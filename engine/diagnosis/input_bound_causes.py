@@ -154,6 +154,14 @@ CORES = (
 )
 READING_FILES = (
     _cause(
+        "network",
+        "Remote shards arrive too slowly",
+        Question(lambda s: s.download_share or 0.0, "workers waited for remote shards {} of their time", least=READING),
+        fix=fixes.network,
+        disproof="the rate stays the same with all shards in the local cache",
+        more=(Question(lambda s: s.download_rate, "{} came each second", unit="bytes"),),
+    ),
+    _cause(
         "cold-cache",
         "First epoch: the files are not in the page cache yet",
         _READS,

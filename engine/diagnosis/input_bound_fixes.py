@@ -138,6 +138,26 @@ def _waiting_at_once(s: Signals) -> int:
     return useful if useful > s.workers else 0
 
 
+def network(s: Signals) -> Fix:
+    """What the network must deliver, a cache that holds all shards, or smaller images."""
+    takes = ""
+    if s.download_rate is not None:
+        needed = s.download_rate / max(0.01, 1 - s.wait)
+        takes = (
+            f"Shards come at {amount(s.download_rate, 'bytes')}/s; for the device not to wait, it takes "
+            f"{amount(needed, 'bytes')}/s. "
+        )
+    limited = float(s.setting("remote_cache_gib", 0.0)) > 0
+    if s.epoch == 0:
+        room = ", as far as remote_cache_gib allows" if limited else ", as far as the disk has room"
+        return Fix(f"{takes}Later epochs read the shards from the local cache{room}. More workers help little.")
+    cache = "raise remote_cache_gib" if limited else "free space on the cache's disk"
+    return Fix(
+        f"{takes}To keep all shards on this machine, {cache}; or move the run to the data's region, or make the images "
+        "smaller with gputrain-tui pack --short-side. More workers help little."
+    )
+
+
 def disk(s: Signals) -> Fix:
     """More parallel requests, a cache, or a faster disk."""
     if reads_no_files(s):

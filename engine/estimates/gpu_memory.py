@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gputrain.engine.common.units import MIB
-from gputrain.engine.configuration import engine_choice
+from gputrain.engine.configuration import engine_choice, global_batch
 from gputrain.engine.estimates.host_memory import Part, batch_bytes, images_per_sample, kind_of, value_bytes
 from gputrain.engine.model_catalog.activation_memory import ModelCost, cost_of
 
@@ -89,7 +89,7 @@ def _model_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
         ),
         Part("workspaces", WORKSPACE_BYTES, "allowance for cuDNN"),
     ]
-    if values["devices"] > 1:
+    if global_batch.rank_count(values) > 1:
         parts.append(Part("all-reduce buffer", weights, "a copy of the gradients for the other ranks"))
     if _is_half(values):
         parts.append(Part("half-precision weights", cost.parameters * 2, "autocast's copies"))

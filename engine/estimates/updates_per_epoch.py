@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from gputrain.engine.configuration import global_batch
 from gputrain.engine.configuration.lr_scaling import scaled_lr
 from gputrain.engine.estimates.host_memory import (
     FLOAT32_OVERHEAD,
@@ -90,7 +91,7 @@ def update_counts(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | N
 
 def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -> Eta | None:
     """Time per epoch and in all, without validation; None when the data or the speed is not known."""
-    if facts is None or rate is None or not facts.train_images or values["devices"] > 1:
+    if facts is None or rate is None or not facts.train_images or global_batch.rank_count(values) > 1:
         # The speed of several ranks together was not measured.
         return None
     steps = update_counts(values, 1, facts).steps_per_epoch or 1

@@ -42,6 +42,8 @@ from gputrain.engine.events.lifecycle import (
 )
 from gputrain.engine.events.progress import CheckpointSaved, EpochEnded, LoaderStats, RankSteps, Steps, Validated
 from gputrain.engine.events.script import LoaderFound, Scalars, ScriptModel
+from gputrain.engine.events.stacks import ProcessAsked, SharedStack, StacksTaken
+from gputrain.engine.events.trace import OperatorTime, SyncPoint, Traced, TraceSummary
 
 __all__ = [
     "FORMAT_VERSION",
@@ -65,17 +67,24 @@ __all__ = [
     "ModelReady",
     "NodeSample",
     "Notice",
+    "OperatorTime",
     "Outcome",
     "Phase",
     "PhaseChanged",
     "Prediction",
+    "ProcessAsked",
     "ProcessSample",
     "RankSteps",
     "RunEnded",
     "RunStarted",
     "Scalars",
     "ScriptModel",
+    "SharedStack",
+    "StacksTaken",
     "Steps",
+    "SyncPoint",
+    "TraceSummary",
+    "Traced",
     "Tuned",
     "Validated",
     "decode",
@@ -108,6 +117,8 @@ AnyEvent = (
     | HardwareSample
     | HintsChanged
     | Tuned
+    | StacksTaken
+    | Traced
     | LogLine
     | CommandTaken
     | RunEnded

@@ -57,7 +57,27 @@ class TuneCommand(Command, frozen=True, tag="tune"):
     """What the hint predicted."""
 
 
-AnyCommand = StopCommand | CheckpointCommand | PauseCommand | ResumeCommand | TuneCommand
+class StacksCommand(Command, frozen=True, tag="stacks"):
+    """Record the stacks of all threads of the run's processes, as `StacksTaken`."""
+
+    id: str
+    """A word that the answer repeats."""
+
+
+class ProfileCommand(Command, frozen=True, tag="profile"):
+    """Record the next steps with torch's profiler; answered by `Traced`."""
+
+    id: str
+    """A word that the answers repeat."""
+    steps: int = 10
+    """Number of steps."""
+    path: str = ""
+    """Set by the supervisor: the file that the trainer writes."""
+
+
+AnyCommand = (
+    StopCommand | CheckpointCommand | PauseCommand | ResumeCommand | TuneCommand | StacksCommand | ProfileCommand
+)
 
 _encoder = msgspec.json.Encoder()
 

@@ -138,6 +138,10 @@ class LoaderStats(Event, frozen=True, tag="loader"):
     """Bytes of the samples' files; for a custom data set the bytes read by system calls."""
     disk_bytes: int | None
     """Bytes read from a disk, not from the page cache (``/proc/self/io``)."""
+    download_share: float | None = None
+    """Share of the working time spent waiting for remote shards, part of `read_share`; None without remote data."""
+    downloaded: int | None = None
+    """Bytes of remote shards that came in that time; None without remote data."""
     cache_hits: int | None = None
     """Samples read from the image cache; None without a cache."""
     lock_share: float | None = None

@@ -1,7 +1,8 @@
 """Grey images of more than 8 bits: their true pixel values, and the mapping to 8 bits by one range for a whole set.
 
 Pillow opens such images in the modes ``I;16``, ``I`` and ``F``, and changes some values: it scales PGM to 16 bits,
-reads unsigned 32-bit (and signed 8-bit) TIFFs with the wrong sign, and ignores that 0 is white (MINISWHITE).
+reads unsigned 32-bit and signed 8-bit TIFFs and 16-bit FITS with the wrong sign, and ignores that 0 is white
+(MINISWHITE) and the scale of FITS.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import numpy.typing as npt
 from PIL import Image, TiffImagePlugin
 
 from gputrain.engine.configuration.value_range import ValueRange
+from gputrain.engine.imaging import fits_header
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _MIN_IS_WHITE = 0
 _SIGNED = 2
+_BYTES_OF_I16 = 2
 _COMMENT = rb"(?:#[^\r\n]*[\r\n])"
 _SPACE = rb"(?:\s|" + _COMMENT + rb")+"
 _PGM = re.compile(rb"P[25]" + 3 * (_SPACE + rb"(\d+)"))
@@ -51,6 +54,8 @@ def grey_values(image: Image.Image, data: bytes) -> GreyValues | None:
     if not is_deep(image):
         return None
     values: npt.NDArray[Any] = np.asarray(image)
+    if image.format == "FITS":
+        return _of_fits(values, fits_header.scale(data))
     if image.mode == "F":
         # NaN marks missing pixels.
         return GreyValues(np.nan_to_num(values, posinf=np.inf, neginf=-np.inf), ValueRange(0, 1), _white_is_zero(image))
@@ -64,6 +69,16 @@ def grey_values(image: Image.Image, data: bytes) -> GreyValues | None:
         # The inverse of Pillow's scaling to 65535, which is exact.
         return GreyValues(np.rint(values * (largest / 65535)).astype(np.int32), ValueRange(0, largest), False)
     return _of_mode_i(image, values)
+
+
+def _of_fits(values: npt.NDArray[Any], scale: fits_header.FitsScale) -> GreyValues:
+    stored = values.view(np.int16) if values.dtype.itemsize == _BYTES_OF_I16 else values
+    scaled = stored * scale.factor + scale.zero
+    if not np.issubdtype(stored.dtype, np.integer):
+        return GreyValues(np.nan_to_num(scaled, posinf=np.inf, neginf=-np.inf), ValueRange(0, 1), False)
+    bits = 8 * stored.dtype.itemsize
+    ends = sorted(end * scale.factor + scale.zero for end in (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1))
+    return GreyValues(scaled.astype(np.int64) if scale.keeps_integers else scaled, ValueRange(*ends), False)
 
 
 def _of_mode_i(image: Image.Image, values: npt.NDArray[Any]) -> GreyValues:

@@ -13,8 +13,11 @@ import numpy.typing as npt
 import simplejpeg
 
 ENDS_EARLY = "damaged: its compressed data end too early"
+ENDS_IN_ZEROS = "damaged: zeros in place of its last compressed data"
 _MISSING = re.compile("premature end|found marker 0xd9 instead")
-_FILL = 128
+_OWN_ZEROS = 3
+"""Zeros in which compressed data may end by themselves."""
+FILL = 128
 """The value of missing blocks in grey and colour pictures."""
 
 
@@ -31,6 +34,15 @@ def ends_early(data: bytes) -> bool:
     return False
 
 
+def ends_in_zeros(data: bytes) -> bool:
+    """Whether a JPEG without an end marker lacks compressed data before the zeros at its end.
+
+    An interrupted download into a file of the full size leaves such files. Zeros are valid codes: no decoder notices.
+    """
+    kept = len(data.rstrip(b"\0")) + _OWN_ZEROS
+    return data[:2] == b"\xff\xd8" and len(data) > kept and ends_early(data[:kept] + b"\xff\xd9")
+
+
 def means_missing_data(error: ValueError) -> bool:
     """Whether simplejpeg's error of a strict decode stands for missing data; other warnings are harmless."""
     return _MISSING.search(str(error)) is not None
@@ -45,4 +57,4 @@ def ends_in_fill(pixels: npt.NDArray[np.uint8]) -> bool:
     """Whether the last row of the decoded pixels (height, width, channels) has the value of missing blocks."""
     last = pixels[-1]
     # Two values first: the comparison of a row takes microseconds.
-    return bool(last[0, 0] == _FILL and last[-1, 0] == _FILL and (last == _FILL).all())
+    return bool(last[0, 0] == FILL and last[-1, 0] == FILL and (last == FILL).all())

@@ -72,6 +72,8 @@ def decode_stored(data: bytes, decoding: Decoding) -> tuple[Pixels, int]:
         raise CannotDecodeError("damaged: another JPEG begins before its end")
     if borders.end and jpeg_damage.has_jpeg_behind(data, borders.end) and jpeg_damage.ends_early(data):
         raise CannotDecodeError(jpeg_damage.ENDS_EARLY)
+    if not borders.end and jpeg_damage.ends_in_zeros(data):
+        raise CannotDecodeError(jpeg_damage.ENDS_IN_ZEROS)
     try:
         with Image.open(io.BytesIO(data)) as image:
             check_size(*image.size)

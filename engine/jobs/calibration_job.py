@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from gputrain.engine.check.storage_check import measure_storage
 from gputrain.engine.common import past_durations
+from gputrain.engine.common.remote_urls import local_folder
 from gputrain.engine.configuration import engine_choice
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import flatten
@@ -50,7 +50,7 @@ def calibrate(
     began, disk_rate = time.monotonic(), None
     if config.data.data_dir:
         tell("reading files")
-        disk_rate = measure_storage(Path(config.data.data_dir)).read_rate
+        disk_rate = measure_storage(local_folder(config.data.data_dir)).read_rate
     settings = signature(flatten(config))
     uncached = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, cache="none"))
     order = CalibrationOrder(uncached, seconds, machine_key(machine), machine.usable_cores, settings, disk_rate)

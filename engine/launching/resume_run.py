@@ -24,7 +24,8 @@ from gputrain.engine.launching.launch import PlanRecord, read_plan
 from gputrain.engine.planning.model_preflight import WEIGHTS, ModelPlan, plan_model, with_model_layer
 from gputrain.engine.planning.plan import DEFAULT, Plan, make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
-from gputrain.engine.runs.run_directory import RunDir, State, Status
+from gputrain.engine.runs.run_directory import RunDir, RunInfo, State, Status
+from gputrain.engine.slurm import queue_state, slurm_commands
 
 LAST = "last"
 _KEPT_WORKER_SHARE = 4.0
@@ -54,7 +55,7 @@ def plan_from_run(
     if config["device"] == "cpu" and "devices" not in overrides:
         # Several ranks on a CPU are always the user's wish: they stay.
         layers.append(SettingsLayer(run.config.name, {"devices": config["devices"]}, own=True))
-    if not config["global_batch_size"] and (config["devices"] > 1 or "devices" in overrides):
+    if not config["global_batch_size"] and (global_batch.rank_count(config) > 1 or {"devices", "hosts"} & {*overrides}):
         # Other devices divide the same images.
         layers.append(SettingsLayer("the run", {"global_batch_size": global_batch.product(config)}))
     layers.append(SettingsLayer("you", dict(overrides), own=True))
@@ -125,18 +126,31 @@ def begin(plan: Plan, *, force: bool = False) -> RunDir:
 
     Raises BadInput, RuntimeError if the supervisor does not come up.
     """
+    run = prepare(plan, force=force)
+    launch.start(run)
+    return run
+
+
+def prepare(plan: Plan, *, force: bool = False) -> RunDir:
+    """Make the directory of a new run with `plan`, and start nothing; `force` ignores memory estimates.
+
+    Raises BadInput.
+    """
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=force))
     config = plan.config
     if any(text.startswith("weights:") for text in plan.forceable):
         config = settings.replace(config, weights_strict=False)
-    return launch.launch(config, plan.origins, warnings, plan.forecast)
+    return launch.prepare(config, plan.origins, warnings, plan.forecast)
 
 
 def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoint_index.CheckpointEntry | None:
     """The checkpoint to resume from; None: the run has none. Raises BadInput."""
     if run.is_live():
         raise BadInput(f"{run.id} is still running; watch it with: gputrain-tui tail {run.id}")
-    status = run.status()
+    (info,) = queue_state.with_queue([RunInfo(run, run.status())], slurm_commands.job_states)
+    status = info.status
+    if status is not None and status.state is State.QUEUED:
+        raise BadInput(f"{run.id} waits for {status.reason}; cancel that first: gputrain-tui stop {run.id}")
     if _finished(status, changed, wanted):
         raise BadInput(f"{run.id} is finished: {status.reason if status else ''}; to train longer, set epochs=N")
     if wanted == LAST and not checkpoint_index.read_index(run.checkpoints):

@@ -1,1 +1,1 @@
-"""Loggers for TensorBoard and W&B: each a separate process that follows the record of a run."""
+"""Loggers for TensorBoard, W&B, MLflow and Trackio: each a separate process that follows the record of a run."""

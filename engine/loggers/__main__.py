@@ -22,7 +22,12 @@ from gputrain.engine.runs.run_directory import RunDir
 
 _PROGRESS_SECONDS = 1.0
 _NICENESS = 10
-_LOGGERS = {"tensorboard": ("tensorboard_logger", "TensorBoardLogger"), "wandb": ("wandb_logger", "WandbLogger")}
+_LOGGERS = {
+    "tensorboard": ("tensorboard_logger", "TensorBoardLogger"),
+    "wandb": ("wandb_logger", "WandbLogger"),
+    "mlflow": ("mlflow_logger", "MlflowLogger"),
+    "trackio": ("trackio_logger", "TrackioLogger"),
+}
 
 
 class _ProgressPrinter:
@@ -53,6 +58,7 @@ def main(directory: str, name: str, folder: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.nice(_NICENESS)  # training comes first
     os.umask(0o077)
+    sys.stdout = sys.stderr  # what a logger's package prints: standard output has our lines alone
     run, printer = RunDir(Path(directory)), _ProgressPrinter()
     try:
         logger_choice.require([logger_choice.check_name(name)])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import RunDir
 
-NAMES = ("tensorboard", "wandb")
-"""Also the names of their packages and of the pip extras."""
+NAMES = ("tensorboard", "wandb", "mlflow", "trackio")
+"""Also the names of the pip extras."""
+_PACKAGES = {"mlflow": "mlflow-skinny"}
+"""The packages of those that have another name; the whole mlflow contains mlflow-skinny."""
 
 
 def chosen(loggers: str) -> tuple[str, ...]:
@@ -30,9 +31,11 @@ def check_name(name: str) -> str:
 def require(names: Iterable[str]) -> None:
     """Raises BadInput with the remedy if a logger's package is missing."""
     for name in names:
+        from importlib.metadata import PackageNotFoundError, distribution  # most runs have no logger
+
         try:
             # Not find_spec: W&B's output folder is named wandb and would count as the package.
-            distribution(name)
+            distribution(_PACKAGES.get(name, name))
         except PackageNotFoundError:
             raise BadInput(
                 f"loggers: {name} is not installed; install it with: pip install 'gputrain-tui[{name}]' "

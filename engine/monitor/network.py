@@ -22,7 +22,9 @@ _ETHERNET, _INFINIBAND = 1, 32
 """Values of ``type`` (if_arp.h) of interfaces that are not tunnels."""
 _PORT_NAMES = ("veth", "vnet", "tap")
 """Names of a container's or virtual machine's port on a bridge."""
-_VIRTUAL_NAMES = (*_PORT_NAMES, "br", "docker", "virbr", "bond", "team", "vlan", "dummy", "ifb", "tun", "wg")
+_DEAD_ENDS = ("dummy", "ifb")
+"""Names of interfaces that send to nowhere, or get again what another one received (traffic control)."""
+_VIRTUAL_NAMES = (*_PORT_NAMES, "br", "docker", "virbr", "bond", "team", "vlan", *_DEAD_ENDS, "tun", "wg")
 """Names of virtual interfaces, for machines without ``/sys``."""
 
 
@@ -71,6 +73,8 @@ def _is_counted_elsewhere(name: str, known: Mapping[str, _Interface], cards: Col
 def _is_inner(name: str, one: _Interface, known: Mapping[str, _Interface]) -> bool:
     """Whether an interface without hardware is stacked on another one, or leads to a container on this machine."""
     if any(low in known for low in one.lower) or (one.master and name.startswith(_PORT_NAMES)):
+        return True
+    if name.startswith(_DEAD_ENDS):
         return True
     # Both ends of the link are here.
     return any(two is not one and one.peer == two.number and two.peer == one.number for two in known.values())

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import global_batch
+from gputrain.engine.configuration import global_batch, host_list
 from gputrain.engine.planning.plan_draft import PlanDraft
 
 
 def devices(draft: PlanDraft) -> None:
     """One GPU for each rank; ``all`` becomes the number of GPUs."""
     asked: int = draft.values["devices"]
+    hosts = len(host_list.read_hosts(draft.values["hosts"]))
+    if hosts:
+        least: int = draft.values["min_nodes"]
+        if least > hosts:
+            draft.refusals.append(f"min_nodes: {least} of {hosts} hosts; min_nodes={hosts}")
+        draft.notes["hosts"] = f"{hosts} × {asked or 'all'} processes, started over ssh"
     there = len(draft.machine.gpus) if draft.gpu is not None else 1
     if asked == 0:
         draft.values["devices"] = there
         draft.notes["devices"] = "all: " + (f"the {there} GPUs" if there > 1 else "there is one")
         return
-    if asked == 1:
-        return
+    if asked == 1 or (hosts and asked > there):
+        return  # more than here: each host says at the start how many GPUs it has
     if asked <= there:
         draft.notes["devices"] = f"one process on each of {asked} GPUs; batch_size and num_workers count per process"
     elif not draft.is_own("devices"):
@@ -46,7 +55,11 @@ def divided_batch(draft: PlanDraft) -> None:
 
 def _parts(draft: PlanDraft, total: int) -> tuple[int, int]:
     """batch_size and accumulation_steps; the user's own stay. Raises BadInput."""
-    count, size, steps = max(1, draft.values["devices"]), draft.values["batch_size"], draft.values["accumulation_steps"]
+    count, size, steps = (
+        global_batch.rank_count(draft.values),
+        draft.values["batch_size"],
+        draft.values["accumulation_steps"],
+    )
     own_size, own_steps = draft.is_own("batch_size"), draft.is_own("accumulation_steps")
     if own_steps and (own_size or total % (count * steps)):
         times = f"batch_size {size} × " if own_size else ""
@@ -61,11 +74,47 @@ def _parts(draft: PlanDraft, total: int) -> tuple[int, int]:
     return global_batch.divide(total, count, size)
 
 
+def sharded_weights(draft: PlanDraft) -> None:
+    """What torch's fully_shard (FSDP2) can't do is off, or refused."""
+    if draft.values["sharding"] != "full" or draft.values["devices"] < 2:
+        return
+    for name, (value, why) in off_with_sharding(draft.values).items():
+        draft.change(name, value, why)
+    draft.refusals.extend(refused_with_sharding(draft.values))
+
+
+def off_with_sharding(values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Settings that `sharding: full` on several devices replaces: the value used instead, and why."""
+    return {
+        name: (value, f"{why}: {'off' if value is False else value}")
+        for name, value, why in _NOT_SHARDED
+        if values[name] != value
+    }
+
+
+def refused_with_sharding(values: Mapping[str, Any]) -> list[str]:
+    """What `sharding: full` on several devices can't do at all, a sentence each."""
+    refused = []
+    if values["optimizer"] == "lamb":
+        refused.append("sharding: full has no lamb, which compares whole layers; use adamw, or sharding=zero1")
+    if values["precision"] == "fp16":
+        refused.append("sharding: full has no loss scale for fp16; use precision=bf16 or fp32, or sharding=zero1")
+    return refused
+
+
+_NOT_SHARDED = (
+    ("channels_last", False, "sharding=full takes contiguous weights only"),
+    ("oom_fallback", False, "with sharding=full a GPU out of memory ends the run"),
+    ("async_checkpoints", False, "with sharding=full all devices write each checkpoint together"),
+    ("compile_mode", "default", "sharding=full moves weights between steps, which CUDA graphs do not allow"),
+)
+
+
 def sync_batchnorm(draft: PlanDraft) -> None:
     """SyncBatchNorm needs several GPUs, and its exchange in the forward pass can't be made up for after a failure."""
     if not draft.values["sync_batchnorm"]:
         return
     if draft.gpu is None:
         draft.change("sync_batchnorm", False, "SyncBatchNorm needs GPUs: off")
-    elif draft.values["devices"] > 1 and draft.values["oom_fallback"]:
+    elif global_batch.rank_count(draft.values) > 1 and draft.values["oom_fallback"]:
         draft.change("oom_fallback", False, "with sync_batchnorm a GPU out of memory ends the run: off")

@@ -245,6 +245,7 @@ _RULES: tuple[Callable[[PlanDraft], None], ...] = (
     device_rules.divided_batch,
     device_rules.sync_batchnorm,
     _precision,
+    device_rules.sharded_weights,
     _tf32,
     _compile,
     _gpu_only,

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import GIB, size
-from gputrain.engine.configuration import settings
+from gputrain.engine.configuration import global_batch, settings
+from gputrain.engine.configuration.host_list import read_hosts
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import Setting, shown
 from gputrain.engine.estimates import calibration, gpu_memory, host_memory, updates_per_epoch
@@ -105,13 +106,11 @@ def make_plan(
     calibrations: Sequence[Calibration] = (),
     forceable: Iterable[str] = (),
     more_facts: Iterable[tuple[str, str]] = (),
-    nodes: int = 1,
 ) -> Plan:
     """The plan for `layers`, of which later ones override earlier ones. Raises BadInput for a value out of bounds.
 
     `calibrations` are all of the recipe on this machine; the newest one for these settings is used.
-    `forceable` are those of `refusals` that --force overrides. `more_facts` are shown after the plan's own. `nodes`:
-    machines like `machine`, with `devices` GPUs each.
+    `forceable` are those of `refusals` that --force overrides. `more_facts` are shown after the plan's own.
     """
     given: dict[str, SettingsLayer] = {}
     values = settings.flatten(RunConfig())
@@ -138,7 +137,8 @@ def make_plan(
         )
     ram = _ram(draft, facts, made)
     vram = _vram(draft, made) if draft.gpu else None
-    ranks = values["devices"] * nodes
+    nodes = len(read_hosts(values["hosts"])) or 1
+    ranks = global_batch.rank_count(values)
     updates = updates_per_epoch.update_counts(values, ranks, facts)
     speeds = scaling_plan.scaled_speeds(draft, facts, rate, speed, nodes)
     scaled = scaling_plan.planned(speeds, values["devices"], nodes)

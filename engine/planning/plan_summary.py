@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gputrain.engine.common.units import duration, size
-from gputrain.engine.configuration import engine_choice
+from gputrain.engine.configuration import engine_choice, global_batch, host_list
 from gputrain.engine.configuration.settings import shown
 from gputrain.engine.datasets.skipped_files import skipped_text
 from gputrain.engine.estimates import cache_advice, calibration
@@ -26,7 +27,9 @@ def plan_facts(
 ) -> tuple[tuple[str, str], ...]:
     """Name and text of each fact that follows from the settings and the machine."""
     values = draft.values
-    factors = [values["batch_size"], *(n for n in (values["accumulation_steps"], values["devices"]) if n > 1)]
+    hosts, ranks = len(host_list.read_hosts(values["hosts"])), global_batch.rank_count(values)
+    divided = (values["accumulation_steps"], values["devices"], hosts)
+    factors = [values["batch_size"], *(n for n in divided if n > 1)]
     parts = " × ".join(map(str, factors)) if len(factors) > 1 else ""
     lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
     steps = f"{updates.steps_per_epoch:,} batches per epoch" if updates.steps_per_epoch else "data not counted yet"
@@ -35,6 +38,7 @@ def plan_facts(
     in_torch = [] if engine_choice.is_keras(values) else [("RAM buffer as float32", plain_loader)]
     facts = [
         ("device", _device(draft.gpu, draft.machine, values["devices"])),
+        *([("hosts", _hosts(values, hosts))] if hosts else []),
         ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
         ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
         ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} ({kind_of(values)})"),
@@ -46,7 +50,7 @@ def plan_facts(
         limit = ", part of the RAM above (unified memory)" if draft.gpu and draft.gpu.unified else limit
         taken = f", {size(draft.gpu.memory_used)} of it in use now" if draft.gpu and draft.gpu.memory_used else ""
         facts.append(("VRAM", f"{size(vram.total)}{limit}{taken}" if vram.total else f"unknown: {vram.source}"))
-    facts.append(("time", _time(eta, updates, values["devices"])))
+    facts.append(("time", _time(eta, updates, ranks)))
     if values["cost_per_hour"]:
         facts.append(("cost", _cost(eta, values["cost_per_hour"] * nodes)))
     return tuple(facts)
@@ -68,6 +72,12 @@ def _device(gpu: GpuInfo | None, machine: Machine, ranks: int) -> str:
     assumed = ", assumed (another machine)" if machine.assumed else ""
     memory = f", {size(gpu.memory)}" if gpu.memory else ", unified memory" if gpu.unified else ""
     return gpu.name + memory + others + assumed
+
+
+def _hosts(values: Mapping[str, Any], hosts: int) -> str:
+    named = ", ".join(values["hosts"].split(","))
+    each = f"{hosts} × {values['devices']} processes" if hosts > 1 or values["devices"] > 1 else "one process"
+    return f"{named}: {each}, over ssh; memory and device above are those of this machine"
 
 
 def _time(eta: Eta | None, updates: UpdateCounts, ranks: int) -> str:
@@ -98,7 +108,7 @@ def speed_facts(
     draft: PlanDraft,
 ) -> tuple[tuple[str, str], ...]:
     """Facts about speed from the calibrations; empty without any."""
-    machine, ranks = draft.machine, draft.values["devices"]
+    machine, ranks = draft.machine, global_batch.rank_count(draft.values)
     if ranks > 1 and speed is not None:
         return (("speed", f"one rank alone: {speed.low:.0f} to {speed.high:.0f} img/s"),)
     if speed is not None and made is not None:

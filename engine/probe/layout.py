@@ -100,6 +100,10 @@ ANSWERED = 72
 ANSWER = 73
 """1: in effect; 2: at the next pass over the loader; negative: refused, see the text."""
 
+# A trace of some steps: the supervisor writes a file with the request and then its number, the script answers in words.
+TRACE_WANTED = 80
+TRACE_ANSWERED = 81
+
 # A worker of a DataLoader.
 FETCHES = 8
 WORKER_SAMPLES = 9

@@ -7,6 +7,8 @@ from .frameworks.keras_hooks import KerasHooks
 from .frameworks.scalar_hooks import ScalarHooks
 from .import_hooks import Finder, finder_of
 from .loader_hooks import LoaderHooks
+from .on_request import stack_dump
+from .on_request.requested_trace import RequestedTrace
 from .optimizer_hooks import OptimizerHooks
 from .page import Probe
 from .reports import Reports
@@ -20,11 +22,15 @@ reports: Reports | None = None
 def install(folder: str) -> Finder:
     """Watch this process by what is returned, for `sys.meta_path`; pages are made below `folder` when torch is used."""
     probe = Probe(folder)
+    stack_dump.install(folder)
     steps = Steps(probe)
     cuda = CudaClock(probe, steps)
     probe.after_fork += [steps.reset, cuda.reset]
     steps.on_fetch.append(cuda.fetched)
-    steps.on_update.append(cuda.updated)
+    trace = RequestedTrace(probe, steps)
+    probe.after_fork.append(trace.reset)
+    # After the clock, which says when the next update is looked at.
+    steps.on_update += [cuda.updated, trace.updated]
     loaders, optimizers = LoaderHooks(probe, steps), OptimizerHooks(probe, steps)
     workers, scalars = WorkerHooks(probe), ScalarHooks(probe)
     keras = KerasHooks(probe, steps, scalars)

@@ -35,6 +35,8 @@ _STDIN = 0
 """File descriptor of standard input."""
 _EXIT_SECONDS = 5.0
 """Time from SIGTERM to the forced exit."""
+_PROGRESS_SECONDS = 10.0
+"""Longest wait for the progress that is still to be printed."""
 
 _printing = threading.Lock()
 """Two threads print; this keeps their lines apart."""
@@ -51,22 +53,26 @@ def serve_job(order_type: type[Order], work: Work[Order], engine: str = "torch")
     reporter = EventReporter(outbox)
     control = TrainerControl(inbox, reporter)
     control.install_signals()
-    threading.Thread(target=_print_progress, args=(outbox,), name="progress", daemon=True).start()
+    progress = threading.Thread(target=_print_progress, args=(outbox,), name="progress", daemon=True)
+    progress.start()
+    reply: Reply
     try:
         phase, key = IMPORTS[engine]
         reporter.phase(phase, key=key)
         set_compile_cache()
         result = work(order, reporter, control, lambda text: _print(Progress(text)))
-        _print(Done(msgspec.Raw(msgspec.json.encode(result))))
+        reply = Done(msgspec.Raw(msgspec.json.encode(result)))
     except StopRequested as request:
-        _print(Failed(str(request), False))
+        reply = Failed(str(request), False)
     except BadInput as error:
-        _print(Failed(plain(str(error), 1000), True))
+        reply = Failed(plain(str(error), 1000), True)
     except Exception as error:  # noqa: BLE001 - every exception is reported to the parent
         traceback.print_exc()
-        _print(Failed(plain(f"{type(error).__name__}: {error}", 600), False))
+        reply = Failed(plain(f"{type(error).__name__}: {error}", 600), False)
     commands.close()
     outbox.put(b"")
+    progress.join(_PROGRESS_SECONDS)
+    _print(reply)  # the last line
     reporter.close()
 
 

@@ -12,6 +12,8 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 
 LOOPBACK = "127.0.0.1"
+NODE_AGENT = "ssh"
+"""`RankInfo.launcher` of ranks that an agent of `engine/nodes` started."""
 _PORT = 29500
 """torch's default MASTER_PORT."""
 _LAUNCHERS: tuple[tuple[str, str, str, str, str], ...] = (
@@ -84,8 +86,8 @@ def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
 
 def _meeting(environ: Mapping[str, str], launcher: str, *, one_machine: bool) -> MeetingPoint:
     host = environ.get("MASTER_ADDR", "")
-    if one_machine and launcher == "torchrun":
-        # torchrun gives this machine's own name, which some machines, and many containers, cannot resolve.
+    if one_machine and (launcher == "torchrun" or (launcher == "srun" and not host)):
+        # This machine's own name, which torchrun and Slurm give, cannot be resolved on some, and in many containers.
         host = LOOPBACK
     if not host and launcher == "srun":
         host = first_host(environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", ""))

@@ -13,6 +13,7 @@ from gputrain.engine.events import Outcome, Phase, RunEnded
 from gputrain.engine.events.commands import (
     CheckpointCommand,
     PauseCommand,
+    ProfileCommand,
     ResumeCommand,
     StopCommand,
     TuneCommand,
@@ -52,6 +53,8 @@ class TrainerControl:
         self.paused = False
         self.tune: TuneCommand | None = None
         """The newest request to change settings."""
+        self.profile: ProfileCommand | None = None
+        """A request for a trace of the next steps."""
 
     def install_signals(self) -> None:
         """The signals in `STOPPING` request a stop after a checkpoint; the handler only sets a flag."""
@@ -95,6 +98,8 @@ class TrainerControl:
                 self.paused = False
             case TuneCommand() as request:
                 self.tune = request
+            case ProfileCommand() as request:
+                self.profile = request
 
     def _ask_stop(self, how: How, reason: str) -> None:
         if self.stop != "now":

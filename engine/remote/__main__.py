@@ -15,6 +15,7 @@ from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINI
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events.commands import decode_command
 from gputrain.engine.launching import launch
+from gputrain.engine.launching.attachment import NotLiveError
 from gputrain.engine.runs.run_directory import RunDir
 
 
@@ -28,7 +29,7 @@ def main(directory: str, command: str) -> int:
     with contextlib.closing(launch.attach(RunDir(Path(directory)))) as attachment:
         try:
             attachment.send(request)
-        except launch.NotLiveError as error:
+        except NotLiveError as error:
             print(error)
             return EXIT_FAILED
     return EXIT_FINISHED

@@ -12,7 +12,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import AnyEvent, RunEnded
 from gputrain.engine.events.commands import AnyCommand, encode_command
-from gputrain.engine.launching.launch import NotLiveError
+from gputrain.engine.launching.attachment import NotLiveError
 from gputrain.engine.remote import remote_shell
 from gputrain.engine.remote.link_replies import wait_for_frame, wait_for_frames, words
 from gputrain.engine.remote.remote_outline import RemoteOutline
@@ -67,7 +67,7 @@ class RemoteAttachment:
         self.caught_up = False
         """All events recorded before `attach` were read."""
         self.sparse_until = 0
-        """See `gputrain.engine.launching.launch.Attachment`."""
+        """See `gputrain.engine.launching.attachment.Attachment`."""
         self.trouble = ""
         """Why there is no connection now; empty while there is one."""
         self._outlined = outlined

@@ -20,7 +20,7 @@ def read_status(status: bytes, place: bytes) -> Status | None:
         found = msgspec.json.decode(status, type=Status)
     except (msgspec.DecodeError, UnicodeError):
         return None
-    if found.state.over:
+    if found.state.over or found.state is State.QUEUED:
         return found
     now, boot_id, stat = [*place.decode("utf-8", "replace").split("\n", 2), "", "", ""][:3]
     if _process_exists(found, boot_id, stat) or not now.isdigit() or int(now) - found.heartbeat < FRESH_SECONDS:

@@ -10,7 +10,9 @@ A run directory is private (0700) and holds::
     lock           locked by the supervisor while it runs; trainer.lock: by the trainer
     checkpoints/   weights and training state
     bad_images.csv unreadable images and the reasons, if there were any
+    traces/        traces of some steps, as somebody asked for them
     trainer.log    output of the trainer; supervisor.log: output of the supervisor
+    slurm.json     the Slurm job of the run, slurm.sh its batch script, slurm.log its output
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ FILES = frozenset((
     "config.yaml", "command.json", "plan.json", "events.jsonl",
     "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
     "channel.key", "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
-    "tensorboard", "tensorboard.log", "wandb", "wandb.log", "alerts.log",
+    "tensorboard", "tensorboard.log", "wandb", "wandb.log", "mlflow", "mlflow.log", "trackio", "trackio.log",
+    "alerts.log", "nodes.token", "traces", "slurm.json", "slurm.sh", "slurm.log", "slurm.exit", "slurm.stop",
 ))  # fmt: skip
 """All names that a run may write in its directory."""
 
@@ -44,6 +47,8 @@ FILES = frozenset((
 class State(enum.StrEnum):
     """The state of a run."""
 
+    QUEUED = "queued"
+    """A batch system has the run and has not started it yet."""
     STARTING = "starting"
     RUNNING = "running"
     PAUSED = "paused"
@@ -163,7 +168,7 @@ class RunDir:
     def status(self) -> Status | None:
         """The status in ``status.json``; `State.DIED` if the run has no supervisor; None without a status."""
         status = self.written_status()
-        if status is None or status.state.over or self.is_live():
+        if status is None or status.state.over or status.state is State.QUEUED or self.is_live():
             return status
         # A supervisor writes the final status before it releases the lock, maybe just now.
         status = self.written_status() or status

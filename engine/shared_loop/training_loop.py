@@ -185,4 +185,6 @@ class TrainingLoop(ABC):
         self._fetch_losses()
         where.loss_sum, where.loss_steps = self._epoch_loss.sum, self._epoch_loss.steps
         where.skips, where.skips_in_a_row = self._nonfinite.total, self._nonfinite.in_a_row
-        self._saver.save(kind, where, self._prepare_state())
+        began = time.perf_counter()
+        self._reporter.phase(Phase.SAVING)
+        self._saver.save(kind, where, self._prepare_state(), began)

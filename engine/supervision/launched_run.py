@@ -20,6 +20,8 @@ from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Outcome
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching.launch import PlanRecord, write_settings
+from gputrain.engine.node_check.meeting_host import require_reachable
+from gputrain.engine.planning import device_rules
 from gputrain.engine.planning.plan import make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.engine.processes.rank_environment import RankInfo, rank_info
@@ -39,6 +41,7 @@ def train(file: Path, environ: Mapping[str, str]) -> int:
             f"{file}: no launcher has set RANK and WORLD_SIZE; without torchrun, srun or MPI start the run with: "
             "gputrain-tui train devices=N"
         )
+    require_reachable(info, environ)
     # Rank 0 hands its settings to the others, so that all have the same.
     return _lead(file, info) if info.rank == 0 else trainer_main.follow_launched(info)
 
@@ -49,10 +52,20 @@ def _lead(file: Path, info: RankInfo) -> int:
     write_settings(run, config, record)
     if not run.own():
         raise BadInput(f"{run.id} already has a supervisor")
-    supervisor = Supervisor(run, config, start_child=lambda c, on_event: TrainerProcess(run, c, on_event, info))
+    print(f"rank 0 of {info.count} ({info.launcher}): {run.id}; watch it with: gputrain-tui tail {run.id}", flush=True)
+    return supervise(run, config, info)
+
+
+def supervise(run: RunDir, config: RunConfig, info: RankInfo | None, *, resume: bool = False) -> int:
+    """Supervise `run`, whose lock this process has, as rank 0 of a launcher; None: there is no other rank.
+
+    `resume`: go on from its newest checkpoint. Returns the exit code.
+    """
+    supervisor = Supervisor(
+        run, config, resume=resume, start_child=lambda c, on_event: TrainerProcess(run, c, on_event, info)
+    )
     supervisor.install_signals()
     watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    print(f"rank 0 of {info.count} ({info.launcher}): {run.id}; watch it with: gputrain-tui tail {run.id}", flush=True)
     supervisor.main()
     return _exit_code(supervisor, run)
 
@@ -65,8 +78,9 @@ def _exit_code(supervisor: Supervisor, run: RunDir) -> int:
     return EXIT_PREEMPTED if ended.preempted else EXIT_FINISHED
 
 
-def planned(file: Path, info: RankInfo) -> tuple[RunConfig, PlanRecord]:
-    """The settings in `file` for this machine and so many ranks, and what the plan says. Raises BadInput."""
+def planned(file: Path, info: RankInfo | None) -> tuple[RunConfig, PlanRecord]:
+    """The settings in `file` for these ranks (None: one) on this machine, and what the plan says. Raises BadInput."""
+    count = info.count if info else 1
     asked, notes = read_config_with_notes(file)
     values = settings.flatten(asked)
     total = values["global_batch_size"]
@@ -75,15 +89,22 @@ def planned(file: Path, info: RankInfo) -> tuple[RunConfig, PlanRecord]:
     plan = make_plan([layer], inspect_machine(), warnings=notes)
     if plan.refuses:
         raise BadInput(f"{file}: {'; '.join(plan.refuses)}")
-    config = settings.replace(
-        plan.config, devices=info.count, global_batch_size=total, auto_resume=False, max_restarts=0
-    )
+    config = settings.replace(plan.config, devices=count, global_batch_size=total)
+    if info is not None:
+        config = settings.replace(config, auto_resume=False, max_restarts=0)
     if total and global_batch.product(settings.flatten(config)) != total:
         size = config.data.batch_size
-        if total % (info.count * size):
-            size, steps = global_batch.divide(total, info.count, size)
+        if total % (count * size):
+            size, steps = global_batch.divide(total, count, size)
         else:
-            steps = total // (info.count * size)
+            steps = total // (count * size)
         config = settings.replace(config, batch_size=size, accumulation_steps=steps)
-    origins = {**plan.origins, "devices": info.launcher}
-    return config, msgspec.structs.replace(PlanRecord(), origins=origins, warnings=(*plan.adjustments, *plan.warnings))
+    warnings = [*plan.adjustments, *plan.warnings]
+    if config.distributed.sharding == "full":
+        if refused := device_rules.refused_with_sharding(settings.flatten(config)):
+            raise BadInput(f"{file}: {'; '.join(refused)}")
+        changes = device_rules.off_with_sharding(settings.flatten(config))
+        config = settings.replace(config, **{name: value for name, (value, _) in changes.items()})
+        warnings += [f"{name}: {why}" for name, (_, why) in changes.items()]
+    origins = {**plan.origins, **({"devices": info.launcher} if info else {})}
+    return config, msgspec.structs.replace(PlanRecord(), origins=origins, warnings=tuple(warnings))

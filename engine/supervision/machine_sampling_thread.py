@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home
+from gputrain.engine.common.remote_urls import local_folder
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import HardwareSample
 from gputrain.engine.monitor.csv_writer import CsvLog
@@ -29,7 +30,7 @@ class MachineSampling:
         self._warned = False
         self._interval = config.monitor.sample_seconds
         # The demo images are in the cache folder: that disk is read.
-        self._data = Path(config.data.data_dir) if config.data.data_dir else cache_home()
+        self._data = cache_home() if not config.data.data_dir else local_folder(config.data.data_dir)
         self._stop = threading.Event()
 
     def start(self, take: Callable[[HardwareSample], None]) -> None:

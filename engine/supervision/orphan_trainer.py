@@ -22,6 +22,7 @@ from gputrain.engine.runs.status_file import boot_id, process_started
 EXIT_TIMEOUT_SECONDS = 30.0
 """Time for an orphan to save and exit by itself; it checks for its supervisor every second, between two steps."""
 _KILL_TIMEOUT_SECONDS = 5.0
+_LOCK_POLL_SECONDS = 0.2
 
 
 class _Owner(msgspec.Struct):
@@ -31,9 +32,14 @@ class _Owner(msgspec.Struct):
     boot_id: str
 
 
-def acquire_trainer_lock(run: RunDir) -> None:
-    """Take the trainer lock of `run` until this process ends. Raises BadInput if another trainer has it, OSError."""
-    handle = acquire(run.trainer_lock)
+def acquire_trainer_lock(run: RunDir, patience: float = 0.0) -> None:
+    """Take the trainer lock of `run` until this process ends. Waits up to `patience` seconds for another trainer.
+
+    Raises BadInput if that still has it, OSError.
+    """
+    deadline = time.monotonic() + patience
+    while (handle := acquire(run.trainer_lock)) is None and time.monotonic() < deadline:
+        time.sleep(_LOCK_POLL_SECONDS)
     if handle is None:
         raise BadInput(f"another trainer of {run.id} is still running{_named(_owner(run))}")
     with contextlib.suppress(OSError):

@@ -32,13 +32,13 @@ from gputrain.engine.events import (
     Phase,
     PhaseChanged,
     RunEnded,
+    Traced,
     Tuned,
     decode,
 )
-from gputrain.engine.events.commands import AnyCommand, StopCommand, decode_command
+from gputrain.engine.events.commands import AnyCommand, ProfileCommand, StacksCommand, StopCommand, decode_command
 from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.launching.kept_changes import KeptChanges
-from gputrain.engine.launching.resume_run import resume_config
 from gputrain.engine.loggers import logger_choice
 from gputrain.engine.loggers.logger_processes import LoggerProcesses
 from gputrain.engine.monitor.gpus.gpu_health import GpuHealth
@@ -56,6 +56,8 @@ from gputrain.engine.supervision.auto_resume import AutoResume
 from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
 from gputrain.engine.supervision.epoch_energy import EpochEnergy
 from gputrain.engine.supervision.machine_sampling_thread import MachineSampling
+from gputrain.engine.supervision.requested_stacks import RequestedStacks
+from gputrain.engine.supervision.requested_traces import RequestedTraces
 from gputrain.engine.supervision.stop_now import KillTimer
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
@@ -105,11 +107,14 @@ class Supervisor:
         self._stop_requested = False
         self.ended: RunEnded | None = None
         """How the run ended."""
-        restarts = config.distributed.max_restarts if config.devices > 1 else 0
+        restarts = config.distributed.max_restarts if config.devices > 1 or config.distributed.hosts else 0
         self._retries = AutoResume(every_crash=config.checkpoint.auto_resume, lost_ranks=restarts)
         self._watchdog = Watchdog(config.monitor.hang_seconds, run.directory)
         self._kill_timer = KillTimer()
         self._polled = time.monotonic()
+        script = start_child is not None and run.command.exists()
+        self._stacks = RequestedStacks(run.directory, self._put_event, script=script)
+        self._traces = RequestedTraces(run, self._put_trace, config.engine)
 
     def install_signals(self) -> None:
         """Ignore SIGHUP; the signals in `STOPPING` request a stop after a checkpoint."""
@@ -161,7 +166,11 @@ class Supervisor:
     def _train_once(self, resume: bool) -> RunEnded:
         """Run one trainer process to its end; `resume`: from the run's newest checkpoint."""
         oom_before = exit_reasons.oom_kills()
-        config = resume_config(self._run, self._changes.config) if resume else self._config
+        config = self._config
+        if resume:
+            from gputrain.engine.launching.resume_run import resume_config  # it plans: no first start waits for that
+
+            config = resume_config(self._run, self._changes.config)
         self._reported, self._exited, self._kill_timer = None, False, KillTimer()
         try:
             self._trainer = self._start_child(config, self._on_event_thread)
@@ -200,6 +209,8 @@ class Supervisor:
         for watched in (self._loggers, self._alerts):
             for notice in watched.check() if watched is not None else ():
                 self._write(notice)
+        if (waits := self._traces.check(self._phase, now)) is not None:
+            self._write(waits)
         if warning := self._watchdog.check(now):
             self._warn(warning)
         if self._trainer is not None and self._kill_timer.is_due(now):
@@ -241,6 +252,8 @@ class Supervisor:
             self._notify("error", "the trainer sent an event that cannot be read")
         elif isinstance(event, RunEnded):
             self._reported = event  # the run ends when the process does
+        elif isinstance(event, Traced):
+            self._take_trace(event)
         else:
             if recovered := self._watchdog.hear(event, time.monotonic()):
                 self._notify("info", recovered)
@@ -263,7 +276,13 @@ class Supervisor:
 
     def _take_command(self, command: AnyCommand) -> None:
         name = str(type(command).__struct_config__.tag)
-        answer = self._trainer.send(command) if self._trainer is not None else "the trainer has not started yet"
+        if isinstance(command, StacksCommand):
+            running = self._trainer if not self._exited else None
+            answer = self._stacks.take(command.id, running.pid if running is not None else None)
+        elif isinstance(command, ProfileCommand):
+            answer = self._traces.take(command, self._trainer if not self._exited else None, time.monotonic())
+        else:
+            answer = self._trainer.send(command) if self._trainer is not None else "the trainer has not started yet"
         if isinstance(command, StopCommand):
             self._stop_requested = True
             name = "stop after a checkpoint" if command.checkpoint else "stop now"
@@ -278,6 +297,8 @@ class Supervisor:
         for raw in self._trainer.drain():
             self._take_event(raw)
         self._exited = True
+        if (lost := self._traces.ended()) is not None:
+            self._write(lost)
 
     def _outcome(self, oom_before: int) -> RunEnded:
         """How the trainer ended; `oom_before`: the number of OOM kills when it started."""
@@ -312,6 +333,16 @@ class Supervisor:
         while not self._record.flush() and time.monotonic() < deadline:
             time.sleep(TICK_SECONDS)
         self._status.write()
+
+    def _take_trace(self, event: Traced) -> None:
+        if self._traces.learn(event, time.monotonic()):
+            self._write(event)
+
+    def _put_trace(self, event: Traced) -> None:
+        self._work_queue.put(lambda: self._take_trace(event))
+
+    def _put_event(self, event: AnyEvent) -> None:
+        self._work_queue.put(lambda: self._write(event))
 
     def _on_event_thread(self, raw: bytes) -> None:
         self._work_queue.put(lambda: self._take_event(raw))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import multiprocessing
 import os
@@ -22,10 +23,12 @@ from gputrain.engine.configuration import engine_choice
 from gputrain.engine.configuration.engine_choice import IMPORTS, KERAS
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Outcome, RunEnded
+from gputrain.engine.probe.on_request import stack_dump
 from gputrain.engine.processes.compile_cache import set_compile_cache
 from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.orphans import die_with_parent
 from gputrain.engine.processes.rank_board import RankBoard, stacks_file
-from gputrain.engine.processes.rank_environment import MeetingPoint, RankInfo
+from gputrain.engine.processes.rank_environment import NODE_AGENT, MeetingPoint, RankInfo
 from gputrain.engine.processes.rank_events import RANK_LOST, RankEvents
 from gputrain.engine.processes.rank_processes import RankProcesses, RankReporter, exit_with_parent
 from gputrain.engine.processes.trainer_control import StopRequested, TrainerControl
@@ -42,28 +45,44 @@ if TYPE_CHECKING:
 _TRACEBACK_CHARACTERS = 20_000
 _CAUSE_SECONDS = 5.0
 """Time until a launched rank has told why it ended."""
+_NODE_LOCK_SECONDS = 30.0
+"""Time for the trainer of a node that is cut off to end, where the nodes share the run directory."""
 Join = Callable[[], "SingleProcess"]
 """Joins the process group, once torch is imported."""
 
 
 def run(
-    directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connection, info: RankInfo | None = None
+    directory: str,
+    config_json: bytes,
+    outbox: Queue[bytes],
+    inbox: Connection,
+    info: RankInfo | None = None,
+    listener: socket.socket | None = None,
 ) -> None:
     """Train the run in `directory` as rank 0; the last event in `outbox` is `RunEnded`.
 
-    `info`: this rank, if a launcher started all of them; None: this process starts the others. Exits with 0 or
-    `EXIT_FAILED`.
+    `info`: this rank, if a launcher started all of them; None: this process starts the others. `listener`: the socket
+    of the meeting point, if it is open already. Exits with 0 or `EXIT_FAILED`.
     """
     _register_stack_dump()
+    if info is not None and info.launcher == NODE_AGENT:
+        die_with_parent()
+    if info is not None and listener is not None:
+        info = dataclasses.replace(info, meeting=dataclasses.replace(info.meeting, listener=listener.detach()))
     reporter = EventReporter(outbox)
     control = TrainerControl(inbox, reporter)
     control.install_signals()
     training = _Training(Path(directory), config_json, reporter, control)
-    ended = training.lead(info)
+    if info is not None and info.launcher == NODE_AGENT:
+        training.lock_seconds = _NODE_LOCK_SECONDS
+    ended = training.lead(info if info is not None and info.count > 1 else None)
     reporter.send(ended)
     reporter.close()
     if training.rank_lost:
         _exit_now()
+    if info is not None and info.launcher == NODE_AGENT:
+        # Threads that wait for the store would abort the process at an ordinary exit.
+        _exit_now(EXIT_FAILED if ended.outcome is Outcome.FAILED else 0)
     if ended.outcome is Outcome.FAILED:
         sys.exit(EXIT_FAILED)
 
@@ -84,8 +103,12 @@ def run_rank(directory: str, config_json: bytes, rank: int, meeting: MeetingPoin
         _exit_now()
 
 
-def follow_launched(info: RankInfo) -> int:
-    """Train as rank 1 or higher of those that a launcher started. Returns the process's exit code."""
+def follow_launched(info: RankInfo, directory: str = "") -> int:
+    """Train as rank 1 or higher of those that a launcher started. Returns the process's exit code.
+
+    `directory`: the run directory as this machine sees it; empty: as rank 0 sees it.
+    """
+    from gputrain.engine.training.distributed.node_checks import check_nodes
     from gputrain.engine.training.distributed.process_group import ProcessGroup
     from gputrain.engine.training.distributed.rank_link import RankLink
 
@@ -108,9 +131,16 @@ def follow_launched(info: RankInfo) -> int:
     control = TrainerControl(inbox, reporter)
     control.install_signals()
     local = (info.local_rank, info.local_count)
-    training = _Training(Path(start.directory), bytes(start.config), reporter, control)
+    training = _Training(Path(directory or start.directory), bytes(start.config), reporter, control)
     link.patience = training.config.distributed.rank_timeout
-    ended = training.follow(lambda: ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local))
+
+    def join() -> SingleProcess:
+        group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
+        check_nodes(group, info, training.config, training.directory, reporter.notice)
+        link.met = True
+        return group
+
+    ended = training.follow(join)
     reporter.send(ended)
     link.close()
     if ended.outcome is Outcome.FAILED:
@@ -128,11 +158,11 @@ def join_group(meeting: MeetingPoint, rank: int, count: int, board: RankBoard | 
     return group
 
 
-def _exit_now() -> None:
+def _exit_now(code: int = EXIT_FAILED) -> None:
     """Exit without cleanup: a collective operation with a lost rank may never return."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(EXIT_FAILED)
+    os._exit(code)
 
 
 def _board(directory: Path, rank: int, count: int) -> RankBoard | None:
@@ -155,6 +185,7 @@ def _private(path: str, flags: int) -> int:
 def _register_stack_dump() -> None:
     faulthandler.enable()
     faulthandler.register(STACKS_SIGNAL, all_threads=True)
+    stack_dump.install()
 
 
 class _Training:
@@ -165,6 +196,8 @@ class _Training:
         self._reporter, self._control = reporter, control
         self._step: Callable[[], int] = lambda: 0
         self.rank_lost = False
+        self.lock_seconds = 0.0
+        """Time to wait for another trainer of the run to end."""
         self._completed = False
         """The training loop returned: at its end, or at a requested stop."""
 
@@ -194,6 +227,7 @@ class _Training:
 
     def _train_with_launched(self, info: RankInfo) -> RunEnded:
         """Meet ranks that a launcher has started."""
+        from gputrain.engine.training.distributed.node_checks import check_nodes
         from gputrain.engine.training.distributed.process_group import ProcessGroup
         from gputrain.engine.training.distributed.rank_link import RankLink, Start
 
@@ -203,7 +237,13 @@ class _Training:
         link.patience = self.config.distributed.rank_timeout
         link.lead(Start(str(self.directory), msgspec.Raw(self._config_json)), others.take_encoded)
         local = (info.local_rank, info.local_count)
-        join = lambda: ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)  # noqa: E731
+
+        def join() -> SingleProcess:
+            group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
+            check_nodes(group, info, self.config, self.directory, self._reporter.notice)
+            link.met = True
+            return group
+
         ended = self._catch_errors(lambda: self._train(join))
         self.rank_lost = ended.error.startswith(RANK_LOST)
         ended = others.cause_of(ended, _CAUSE_SECONDS)
@@ -220,7 +260,7 @@ class _Training:
     def _begin(self) -> None:
         phase, key = IMPORTS[self.config.engine]
         self._reporter.phase(phase, key=key)
-        orphan_trainer.acquire_trainer_lock(RunDir(self.directory))
+        orphan_trainer.acquire_trainer_lock(RunDir(self.directory), self.lock_seconds)
 
     @property
     def config(self) -> RunConfig:

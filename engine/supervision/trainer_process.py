@@ -6,9 +6,11 @@ import contextlib
 import multiprocessing
 import os
 import queue
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.queues import Queue
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -32,9 +34,19 @@ class TrainerProcess:
     """One trainer process. Create it on the main thread, before threads that would inherit its file descriptors."""
 
     def __init__(
-        self, run: RunDir, config: RunConfig, on_event: Callable[[bytes], None], info: RankInfo | None = None
+        self,
+        run: RunDir,
+        config: RunConfig,
+        on_event: Callable[[bytes], None],
+        info: RankInfo | None = None,
+        listener: socket.socket | None = None,
+        log: Path | None = None,
     ) -> None:
-        """`on_event` gets each encoded event, on a thread. `info`: of rank 0, if a launcher started all ranks."""
+        """`on_event` gets each encoded event, on a thread. `info`: of rank 0, if a launcher started all ranks.
+
+        `listener`: the socket of the store at which they meet; None: rank 0 opens it. `log`: file for the
+        output; None: the run's ``trainer.log``.
+        """
         adopt_orphans()
         context = multiprocessing.get_context("spawn")
         # The queue starts multiprocessing's resource tracker, which a preemption signal must not end.
@@ -44,10 +56,10 @@ class TrainerProcess:
         self.killed_on_request = False
         self._process = context.Process(
             target=trainer_main.run,
-            args=(str(run.directory), msgspec.json.encode(config), self._outbox, child_end, info),
+            args=(str(run.directory), msgspec.json.encode(config), self._outbox, child_end, info, listener),
             name="trainer",
         )
-        with _standard_streams_to(run), scheduler_signals.blocked_signals():
+        with standard_streams_to(log or run.trainer_log), scheduler_signals.blocked_signals():
             self._process.start()
         child_end.close()
         # With our writing end closed, a half-written message of a killed trainer reads as end of file.
@@ -88,6 +100,11 @@ class TrainerProcess:
 
         threading.Thread(target=wait, name="trainer watch", daemon=True).start()
 
+    def last_events(self) -> list[bytes]:
+        """After its end: wait for its last events, and return those that the reader has not handed out."""
+        self._reader.join(_DRAIN_SECONDS)
+        return list(self.drain())
+
     def drain(self) -> Iterator[bytes]:
         """The encoded events that the reader has not read."""
         if self._reader.is_alive():
@@ -111,9 +128,9 @@ class TrainerProcess:
 
 
 @contextlib.contextmanager
-def _standard_streams_to(run: RunDir) -> Iterator[None]:
-    """Children started inside write stdout and stderr to the trainer's log."""
-    log = os.open(run.trainer_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def standard_streams_to(file: Path) -> Iterator[None]:
+    """Children started inside append stdout and stderr to `file`."""
+    log = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     kept = (os.dup(1), os.dup(2))
     try:
         os.dup2(log, 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from gputrain.engine.dataloading.lock_waits import LockWaitSampler
-from gputrain.engine.events import AnyEvent, LoaderStats, Notice, Phase, PhaseChanged, Tuned
-from gputrain.engine.events.commands import TuneCommand
+from gputrain.engine.events import AnyEvent, LoaderStats, Notice, Phase, PhaseChanged, Traced
+from gputrain.engine.events.commands import ProfileCommand, TuneCommand
 from gputrain.engine.probe import layout
 from gputrain.engine.user_script.page_reader import MappedPage, PageFolder
 from gputrain.engine.user_script.readings import (
@@ -91,10 +91,16 @@ class ScriptEvents:
         self._failed |= set(new)
         return [failure_notice(line) for line in new.values()]
 
-    def tune(self, command: TuneCommand) -> Tuned | None:
-        """Ask the script for other settings of its loader; returns the refusal, or None if it was asked."""
+    def take(self, command: TuneCommand | ProfileCommand) -> list[AnyEvent]:
+        """Ask the script for other settings of its loader, or for a trace; returns the refusal, if there is one."""
         leader = self._leader()
-        return self.tuner.ask(command, leader.page if leader else None)
+        if isinstance(command, TuneCommand):
+            refused = self.tuner.ask(command, leader.page if leader else None)
+            return [refused] if refused is not None else []
+        if leader is None:
+            text = "no process of the script has trained with torch so far, or the probe is kept out"
+            return [Traced(request=command.id, verdict="failed", text=text)]
+        return leader.trace(command, self._folder.folder)
 
     def close(self) -> None:
         """Release what is held."""
@@ -183,7 +189,7 @@ def _why_silent(pages: list[MappedPage]) -> str:
     if not trainers:
         return begun + (
             "no Python process of the command used torch so far, or the probe is kept out "
-            "(python -I, -E or -S, a cleaned environment, a container, another host)"
+            "(python -I, -E or -S, a cleaned environment, a frozen executable, a container, another host)"
         )
     if any(page.slots[layout.BACKWARDS] > 0 for page in trainers):
         return begun + "there were backward passes but no optimizer step"

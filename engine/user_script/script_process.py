@@ -26,7 +26,7 @@ import psutil
 from gputrain.engine import probe
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import AnyEvent, Notice, encode
-from gputrain.engine.events.commands import AnyCommand, StopCommand, TuneCommand
+from gputrain.engine.events.commands import AnyCommand, ProfileCommand, StopCommand, TuneCommand
 from gputrain.engine.processes.orphans import adopt_orphans
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.user_script import terminal_relay
@@ -53,7 +53,7 @@ class ScriptProcess:
         self._relay: subprocess.Popen[bytes] | None = None
         self._process = self._start(run, command)
         self._script = ScriptEvents(self._folder, command, time.monotonic())
-        self._tunes: deque[TuneCommand] = deque()
+        self._requests: deque[TuneCommand | ProfileCommand] = deque()
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._read, name="script pages", daemon=True)
         self._reader.start()
@@ -121,9 +121,8 @@ class ScriptProcess:
             now = time.monotonic()
             if now - polled >= _POLL_SECONDS:
                 polled = now
-                while self._tunes:
-                    refused = self._script.tune(self._tunes.popleft())
-                    self._send([refused] if refused is not None else [])
+                while self._requests:
+                    self._send(self._script.take(self._requests.popleft()))
                 self._send(self._script.poll(now))
 
     def _send(self, events: list[AnyEvent]) -> None:
@@ -165,8 +164,8 @@ class ScriptProcess:
 
     def send(self, command: AnyCommand) -> str:
         """Follow a command as far as that is possible; returns what became of it."""
-        if isinstance(command, TuneCommand):
-            self._tunes.append(command)
+        if isinstance(command, TuneCommand | ProfileCommand):
+            self._requests.append(command)
             return "handed to the script"
         if not isinstance(command, StopCommand):
             return "a script of your own can't do that"

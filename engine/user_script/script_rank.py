@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import Unit
-from gputrain.engine.events import AnyEvent, LoaderFound, Notice, RankSteps, Scalars, ScriptModel, Steps
+from gputrain.engine.events import AnyEvent, LoaderFound, Notice, RankSteps, Scalars, ScriptModel, Steps, Traced
+from gputrain.engine.events.commands import ProfileCommand
 from gputrain.engine.probe import layout
 from gputrain.engine.user_script.page_reader import MappedPage
 from gputrain.engine.user_script.readings import StepSums, step_sums
@@ -46,9 +49,22 @@ class ScriptRank:
                     found += self._on_scalars(line)
                 case "change":
                     self.answers.append(line)
+                case "trace":
+                    found += _traced(line)
                 case "disabled":
                     found.append(failure_notice(line))
         return found
+
+    def trace(self, command: ProfileCommand, folder: Path) -> list[AnyEvent]:
+        """Ask the process for a trace by a file in `folder`; returns the refusal, if that is impossible."""
+        number = self.page.slots[layout.TRACE_WANTED] + 1
+        request = {"id": command.id, "path": command.path, "steps": command.steps}
+        try:
+            (folder / f"trace-{number:.0f}.json").write_text(json.dumps(request))
+        except OSError as error:
+            return [Traced(request=command.id, verdict="failed", text=f"{folder}: {error.strerror}")]
+        self.page.slots[layout.TRACE_WANTED] = number
+        return []
 
     def _on_loader(self, line: dict[str, Any]) -> list[AnyEvent]:
         if not line.get("grad"):
@@ -180,6 +196,20 @@ class ScriptRank:
             vram_peak=round(slots[layout.VRAM_PEAK]) if cuda else None,
             alloc_retries=round(slots[layout.ALLOC_RETRIES]) if cuda else None,
         )
+
+
+def _traced(line: dict[str, Any]) -> list[AnyEvent]:
+    verdict, steps = line.get("verdict"), line.get("steps")
+    if verdict not in ("recording", "written", "failed") or not isinstance(steps, int):
+        return []
+    return [
+        Traced(
+            request=plain(str(line.get("request")), 64),
+            verdict=verdict,
+            steps=steps,
+            text=plain(str(line.get("text") or ""), 500),
+        )
+    ]
 
 
 def failure_notice(line: dict[str, Any]) -> Notice:

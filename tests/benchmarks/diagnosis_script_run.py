@@ -28,6 +28,7 @@ from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import AnyEvent, HardwareSample, Hint, RunEnded, Steps, Tuned
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
+from gputrain.engine.launching.attachment import NotLiveError
 from gputrain.engine.launching.launch_script import launch_script
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.user_script.script_command import ScriptCommand
@@ -129,7 +130,7 @@ class _Watch:
 
     def end(self) -> None:
         """Stop the run and wait for its end."""
-        with contextlib.suppress(launch.NotLiveError):
+        with contextlib.suppress(NotLiveError):
             self._attachment.send(StopCommand(checkpoint=False))
         until = time.monotonic() + _END_SECONDS
         while not (self._attachment.ended or self._attachment.abandoned) and time.monotonic() < until:

@@ -20,6 +20,7 @@ from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import LoaderStats, Outcome
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
+from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loader import run_loaders
 from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
 from gputrain.engine.training.loop.trainer import Trainer
@@ -67,6 +68,7 @@ class Resident:
     """A loader without cost: one batch in memory, repeated; a turn is a number of steps."""
 
     def __init__(self, gate: Gate, config: RunConfig, classes: int, steps: int) -> None:
+        self._ranks = config.devices
         size, count = config.data.image_size, config.data.batch_size
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
@@ -82,8 +84,8 @@ class Resident:
 
     @property
     def all_batches(self) -> int:
-        """Batches of all ranks per epoch; there is one rank."""
-        return len(self)
+        """Batches of all ranks per epoch."""
+        return len(self) * self._ranks
 
     @property
     def batch_images(self) -> int:
@@ -159,10 +161,12 @@ def driven(
     steps: int | None,
     patches: Sequence[tuple[object, str, Any]] = (),
     finish: Callable[[], None] = _synchronize,
+    ranks: SingleProcess | None = None,
 ) -> Pass:
     """A pass of the real training loop: `steps` steps on a resident batch, or with None `EPOCHS` epochs of real data.
 
-    `patches` (object, attribute, value) replace parts of the program; `finish` waits for the device.
+    `patches` (object, attribute, value) replace parts of the program; `finish` waits for the device. `ranks`: the
+    process group, if this is one of several ranks, each of which has a pass of its own.
     """
     gate = Gate(finish)
     folder = tempfile.mkdtemp(prefix="gputrain-bench-run-")
@@ -179,7 +183,7 @@ def driven(
     def run() -> None:
         try:
             reporter = EventReporter(outbox)
-            ended = Trainer(Path(folder), config, reporter, TrainerControl(inbox, reporter)).train()
+            ended = Trainer(Path(folder), config, reporter, TrainerControl(inbox, reporter), ranks).train()
             gate.fail(ended.reason if ended.outcome is not Outcome.FINISHED else "all steps are done")
         except BaseException as error:  # noqa: BLE001 - reported to the waiting thread
             gate.fail(error)

@@ -8,13 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import on_gpu
 import pytest
 import torch
 from fakes.images import dark_and_light
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("benchmarks")]
 
 
 def answer(*arguments: str) -> dict[str, Any]:
@@ -33,6 +32,14 @@ def test_step() -> None:
     assert found["ratios"]["loop_vs_bare"] > 0
     assert found["ratios"]["loop_vs_timm"] is None
     assert found["reasons"]["loop_vs_timm"] == "not run"
+
+
+def test_start() -> None:
+    found = answer(str(HERE / "start.py"), "--json", "--rounds", "1", "--models", "simple_cnn", "--workers", "1")
+    assert found["ratios"]["first_step_vs_bare_script"] > 0
+    phases = found["figures"]["demo_phases"]
+    order = [phases["supervisor_s"], phases["data_s"], phases["model_s"], found["figures"]["demo_first_step_s"]]
+    assert order == sorted(order), found
 
 
 def test_ranks() -> None:
@@ -55,6 +62,18 @@ def test_many_ranks() -> None:
     assert figures["events_per_s"] > 1, found
     assert figures["supervisor_cpu_percent"] > 0
     assert figures["dashboard_cpu_percent"] > 0, found
+
+
+def test_distributed() -> None:
+    small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
+    found = answer(str(HERE / "distributed.py"), "--json", *small, "--only", "ours", "ddp", "ours_alone")
+    for key in ("ours", "ddp", "ours_alone"):
+        assert found["figures"][key]["images_per_second"] > 0, found
+    assert found["figures"]["rank_killed_to_training_s"] > 0
+    assert found["ratios"]["ours_vs_ddp"] > 0
+    assert found["ratios"]["scaling_2"] > 0
+    assert found["ratios"]["vs_lightning"] is None
+    assert found["reasons"]["vs_lightning"] == "not run"
 
 
 def test_checkpoint() -> None:
@@ -178,24 +197,6 @@ def test_faults() -> None:
     assert set(found["figures"]) == set(names)
     for fault in found["figures"].values():
         assert (fault["tries"], fault["survived"], fault["lost"]) == (1, 1, 0), fault
-
-
-def test_what_a_gpu_is_to_show_is_run_and_kept(tmp_path: Path) -> None:
-    command = [sys.executable, str(HERE / "on_gpu.py"), str(tmp_path), "--small", "--only", "tests", "check", "plan"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert {one["name"]: one["exit_code"] for one in summary} == {"tests": 0, "check": 0, "plan": 0}
-    assert json.loads((tmp_path / "check.out").read_text())
-    assert "batch_size" in (tmp_path / "plan.out").read_text()
-
-
-def test_what_takes_too_long_is_ended_and_the_next_is_run(tmp_path: Path) -> None:
-    slow = on_gpu.Step("slow", (sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(600)"), 2)
-    failing = on_gpu.Step("failing", (sys.executable, "-c", "raise SystemExit(3)"), 60)
-    done = on_gpu.run_all([[slow, failing]], tmp_path, together=False)
-    assert [(one.name, one.exit_code) for one in done] == [("slow", 124), ("failing", 3)]
-    assert (tmp_path / "slow.out").read_text() == "begun\n"
 
 
 def test_exec() -> None:

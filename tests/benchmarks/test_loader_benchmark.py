@@ -10,6 +10,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_benchmark_names_figures_ratios_and_reasons(tmp_path: Path) -> None:
     command = [sys.executable, str(HERE / "loader.py"), "--json", "--images", "128", "--rounds", "1", "--workers", "1"]

@@ -87,6 +87,7 @@ def test_a_framework_that_is_missing_counts_as_nothing_and_is_named() -> None:
     assert "not installed: lightning" in table([ScriptOutcome(ours)])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*FAULTS, *HEALTHY])
 def test_the_plain_script_takes_the_arguments_of_every_case(name: str, tmp_path: Path) -> None:
     import random
@@ -104,6 +105,7 @@ def test_every_framework_has_its_script() -> None:
     assert sorted(path.name for path in SCRIPTS.glob("*.py")) == sorted([*FRAMEWORKS.values(), "faulty_data.py"])
 
 
+@pytest.mark.long
 def test_an_interpreter_without_torch_is_named_with_what_to_install(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)

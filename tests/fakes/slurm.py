@@ -1,8 +1,9 @@
 """A real Slurm on this machine: munged, slurmctld and slurmd in a temporary folder, with one node of two CPUs.
 
 Needs root and the Debian packages slurm-wlm and munge. Nothing is enforced (task/none, proctrack/linuxproc), as on
-clusters whose administrators left the defaults; or the processes of a step are tracked by cgroups of version 1
-(proctrack/cgroup), which are killed as soon as the step's first process has left.
+clusters whose administrators left the defaults, except that a requeued job starts again after 10 seconds instead of
+120; or the processes of a step are tracked by cgroups of version 1 (proctrack/cgroup), which are killed as soon as the
+step's first process has left.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={home}/munge.socket
+AuthInfo=socket={home}/munge.socket,cred_expire=10
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 StateSaveLocation={home}/state

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import gpus
+import hosts
 import kernel
 import killing
 import limits
@@ -14,6 +15,7 @@ import owncode
 import ownership
 import pytest
 import training
+from fakes.network_hosts import cannot_make_hosts
 from faultlab import Finding, Lab
 
 
@@ -78,6 +80,20 @@ FAULTS = (
     Fault(limits.little_shared_memory, limits.cannot_unshare, in_suite=False),
     Fault(limits.shared_memory_full, limits.cannot_unshare),
     Fault(limits.read_only_home, limits.cannot_drop_root),
+    *(
+        Fault(one, cannot_make_hosts, in_suite=False)
+        for one in (
+            hosts.host_rank_killed,
+            hosts.host_agent_killed,
+            hosts.host_killed,
+            hosts.first_host_killed,
+            hosts.host_cut_off,
+            hosts.first_host_cut_off,
+            hosts.host_cut_off_briefly,
+            hosts.host_frozen,
+            hosts.hosts_supervisor_killed,
+        )
+    ),
     Fault(ownership.reused_pid),
     Fault(ownership.clock_backwards, gpus.cannot_compile),
     Fault(ownership.torn_record),

@@ -20,6 +20,7 @@ from fakes.images import dark_and_light
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, ModelReady, RunEnded, RunStarted, Steps
 from gputrain.engine.launching import launch
+from gputrain.engine.launching.attachment import Attachment
 from gputrain.engine.runs import event_log
 from gputrain.engine.runs.run_directory import RunDir
 
@@ -45,7 +46,7 @@ class Live:
     """A training run."""
 
     run: RunDir
-    attachment: launch.Attachment
+    attachment: Attachment
     events: list[AnyEvent] = field(default_factory=list)
     trainer: int = 0
 

@@ -26,7 +26,7 @@ from gputrain.engine.events import (
 )
 from gputrain.engine.events.commands import CheckpointCommand, StopCommand
 from gputrain.engine.launching import launch
-from gputrain.engine.launching.launch import Attachment
+from gputrain.engine.launching.attachment import Attachment
 
 
 def disk_full_on_log(lab: Lab) -> Finding:

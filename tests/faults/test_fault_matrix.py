@@ -20,6 +20,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.mark.long
+@pytest.mark.xdist_group("faults")
 @pytest.mark.parametrize(
     "fault", [pytest.param(fault, id=fault.name, marks=fault.marks) for fault in FAULTS if fault.in_suite]
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gputrain.engine.common import files
+from gputrain.engine.common import remote_urls
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config_with_notes
@@ -23,12 +23,13 @@ DEFAULT_RECIPE = "demo"
 
 
 def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | None = None) -> Plan:
-    """The plan for ``--recipe``, ``--profile``, ``--preset``, ``--data``, ``--config`` and settings of a command.
+    """The plan for the options of a command that choose recipe, profile, data, hosts and settings.
 
     Scans the data for `facts` if they are None. Raises BadInput.
     """
-    overrides, notes = settings.parse_overrides(options.overrides)
-    data_dir = str(files.expand_user(options.data).absolute()) if options.data else None
+    hosts = [f"hosts={options.hosts}"] if options.hosts else []
+    overrides, notes = settings.parse_overrides([*hosts, *options.overrides])
+    data_dir = remote_urls.absolute(options.data) if options.data else None
     if not options.config:
         return resolve_plan(
             machine,

@@ -12,6 +12,7 @@ from gputrain.engine.check.findings import Line, no_problems
 from gputrain.engine.check.system_check import CheckResult, OnLines, run_system_check
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home
+from gputrain.engine.common.remote_urls import local_folder
 from gputrain.engine.configuration.engine_choice import KERAS
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning.plan import Plan
@@ -59,7 +60,7 @@ def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell:
 def _data_path(plan: Plan | None) -> Path:
     """The folder of the images; without one, the folder where demo images and caches are written."""
     folder = plan.config.data.data_dir if plan else ""
-    return Path(folder) if folder else cache_home()
+    return local_folder(folder) if folder else cache_home()
 
 
 def _run_lines(plan: Plan) -> list[Line]:

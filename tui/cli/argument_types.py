@@ -29,6 +29,7 @@ def _within(kind: type[_Number], low: _Number, high: _Number, what: str) -> Call
 _LONGEST = 40
 """Longer words are no numbers of an option."""
 count = _within(int, 1, sys.maxsize, "a whole number ≥ 1")
+trace_steps = _within(int, 1, 100, "a number of steps from 1 to 100")
 sample_seconds = _within(float, 0.2, 3600.0, "0.2 to 3600 seconds")
 """Seconds between two samples of the monitor."""
 measuring_seconds = _within(float, 5.0, 600.0, "a number of seconds from 5 to 600")

@@ -53,6 +53,8 @@ _MODULES: dict[str | None, str] = {
     "completions": "completions",
     "monitor": "monitor",
     "serve": "serve",
+    "stacks": "inspection.stacks",
+    "profile": "inspection.profile",
     **{name: f"launch.{name}" for name in _LAUNCH},
     **{name: f"runs.{name}" for name in _RUNS},
 }

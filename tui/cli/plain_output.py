@@ -24,12 +24,16 @@ from gputrain.engine.events import (
     RunEnded,
     RunStarted,
     ScriptModel,
+    StacksTaken,
     Steps,
+    Traced,
     Tuned,
     Validated,
 )
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import promise, verdict
+from gputrain.tui.render.stacks_text import stacks_line
+from gputrain.tui.render.trace_text import trace_line
 from gputrain.tui.state import script_values
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
@@ -94,6 +98,10 @@ class PlainLines:
                 yield from self._new_hints(event)
             case Tuned():
                 yield verdict(event)
+            case Traced():
+                yield trace_line(event)
+            case StacksTaken():
+                yield stacks_line(event)
             case CommandTaken():
                 yield f"command from {event.sender or 'unknown'}: {event.command} ({event.answer})"
             case RunEnded():

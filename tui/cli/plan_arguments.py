@@ -31,6 +31,13 @@ def _add_train(commands: Commands) -> None:
         "--dry-run", action="store_true", help="print the plan and exit (exit code 2 if it cannot start as given)"
     )
     train.add_argument(
+        "--slurm",
+        metavar="OPTIONS",
+        help="submit the run to Slurm, with one rank for each GPU of the job: "
+        "partition=gpu,nodes=2,gpus-per-node=4,time=4:00:00 and other options of sbatch; with --dry-run print the "
+        "batch script; --machine PROFILE names the job's GPU",
+    )
+    train.add_argument(
         "--calibrate",
         action="store_true",
         help="measure the recipe on this machine first, as calibrate does (about 40 s)",

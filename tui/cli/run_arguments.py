@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gputrain.tui.cli.argument_types import count
+from gputrain.tui.cli.argument_types import count, trace_steps
 from gputrain.tui.cli.shared_arguments import DETACH, FORCE, RUN, RUN_OR_REMOTE, Commands, add_output
 
 
@@ -17,6 +17,8 @@ def add_run_commands(commands: Commands) -> None:
     _add_resume(commands)
     _add_stop(commands)
     _add_diagnose(commands)
+    _add_stacks(commands)
+    _add_profile(commands)
     _add_predict(commands)
     _add_log(commands)
 
@@ -172,6 +174,32 @@ def _add_diagnose(commands: Commands) -> None:
     diagnose.add_argument("--json", action="store_true", help="print one JSON object with the measured signals")
 
 
+def _add_stacks(commands: Commands) -> None:
+    stacks = commands.add_parser(
+        "stacks",
+        help="show what all threads of a running run do now",
+        description="Show the stacks of all threads of trainer, ranks and data workers, and of the Python processes of "
+        "a script, at once. Works when they hang. The line that most processes are in comes first.",
+    )
+    stacks.add_argument("run", metavar="RUN", help=RUN_OR_REMOTE)
+    stacks.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_profile(commands: Commands) -> None:
+    profile = commands.add_parser(
+        "profile",
+        help="record some steps of a running run with torch's profiler, and show what took the time",
+        description="Record the next steps of a running training with torch's profiler, without a restart: the ten "
+        "most expensive operators, the shares of kernels, copies, gaps and data, the lines that wait for the GPU. The "
+        "Chrome trace is kept in the run directory. Outside of these steps nothing is recorded.",
+    )
+    profile.add_argument("run", metavar="RUN", help=RUN_OR_REMOTE)
+    profile.add_argument(
+        "--steps", type=trace_steps, default=10, metavar="N", help="number of steps, 1 to 100 (default: 10)"
+    )
+    profile.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 def _add_predict(commands: Commands) -> None:
     predict = commands.add_parser(
         "predict",
@@ -209,10 +237,11 @@ def _add_predict(commands: Commands) -> None:
 def _add_log(commands: Commands) -> None:
     log = commands.add_parser(
         "log",
-        help="export a run to TensorBoard or W&B",
-        description="Export a run to TensorBoard or W&B from its first event on. A live run is followed until it ends.",
+        help="export a run to TensorBoard, W&B, MLflow or Trackio",
+        description="Export a run to TensorBoard, W&B, MLflow or Trackio from its first event on. A live run is "
+        "followed until it ends.",
     )
     log.add_argument("run", metavar="RUN", help=RUN)
-    log.add_argument("--to", required=True, metavar="LOGGER", help="tensorboard or wandb")
+    log.add_argument("--to", required=True, metavar="LOGGER", help="tensorboard, wandb, mlflow or trackio")
     log.add_argument("--dir", metavar="DIR", help="output folder (default: a folder in the run directory)")
     log.add_argument("--json", action="store_true", help="print JSON lines: progress, then the output folder")

@@ -21,7 +21,10 @@ def add_choice(command: argparse.ArgumentParser) -> None:
         "--profile", help="hardware profile (list: gputrain-tui profiles; default: the best match for this machine)"
     )
     command.add_argument("--preset", help="conservative, balanced or aggressive (default: set by the profile)")
-    command.add_argument("--data", metavar="DIR", help="data folder, instead of the recipe's")
+    command.add_argument("--data", metavar="DIR", help="data folder, or URL of shards, instead of the recipe's")
+    command.add_argument(
+        "--hosts", metavar="A,B", help="train on these machines over ssh, each [user@]host[:port] (the setting hosts)"
+    )
     command.add_argument("--config", metavar="FILE", help="take all settings from a config.yaml that a run wrote")
     command.add_argument(
         "overrides",

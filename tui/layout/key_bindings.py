@@ -25,6 +25,8 @@ KEYS = (
     Key("c", "c", "checkpoint", "checkpoint", "Write a checkpoint after the current step."),
     Key("a", "a", "apply", "apply", "Try the first hint whose setting can change while training; kept if it helps."),
     Key("i", "i", "why", "why", "Explain the hints: evidence, decisions, and what would disprove them."),
+    Key("k", "k", "stacks", "stacks", "Show the stacks of all threads of trainer, ranks and data workers."),
+    Key("p", "p", "profile", "profile", "Record the next 10 steps with torch's profiler and show what took the time."),
     Key("d", "d", "detach", "detach", "Close the dashboard; the run continues in the background."),
     Key(
         "tab",
@@ -58,16 +60,8 @@ INNER_KEYS = (
 """For a dashboard opened from the list of runs."""
 
 _ONLY_FOR_RUNS = (
-    "leave",
-    "explain",
-    "pause_view",
-    "stop_run",
-    "checkpoint",
-    "apply",
-    "why",
-    "detach",
-    "search",
-    "next_measure",
+    *("leave", "explain", "pause_view", "stop_run", "checkpoint"),
+    *("apply", "why", "stacks", "profile", "detach", "search", "next_measure"),
 )
 
 MONITOR_KEYS = (

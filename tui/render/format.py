@@ -7,6 +7,7 @@ import time
 
 from gputrain.engine.common import units
 from gputrain.engine.events import ModelReady
+from gputrain.engine.slurm.queue_words import QUEUED
 
 MISSING = "–"
 
@@ -177,6 +178,11 @@ def clock(wall: float) -> str:
 def run_continues(run_id: str) -> str:
     """The message of a command that leaves a live run."""
     return f"run {run_id} continues; watch it again with: gputrain-tui tail {run_id}"
+
+
+def no_events(trouble: str) -> str:
+    """Why a run gives no events for now: it is queued, or the connection is broken."""
+    return trouble if trouble.startswith(QUEUED) else f"no connection, trying again: {trouble}"
 
 
 def supervisor_died(run_id: str) -> str:

@@ -21,7 +21,9 @@ from gputrain.engine.events import (
     RunEnded,
     RunStarted,
     ScriptModel,
+    StacksTaken,
     Steps,
+    Traced,
     Tuned,
     Validated,
 )
@@ -146,6 +148,10 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """The newest live change of settings and its result."""
     tried: tuple[Tuned, ...] = ()
     """The newest 20 live changes that were kept or reverted."""
+    stacks: StacksTaken | None = None
+    """The newest ones that somebody asked for."""
+    traced: Traced | None = None
+    """The newest answer to a request for a trace."""
     validations: tuple[Validated, ...] = ()
     """The newest 1,000."""
     best: Validated | None = None

@@ -34,7 +34,9 @@ from gputrain.engine.events import (
     RunStarted,
     Scalars,
     ScriptModel,
+    StacksTaken,
     Steps,
+    Traced,
     Tuned,
     Validated,
 )
@@ -42,6 +44,8 @@ from gputrain.engine.monitor.energy import Energy
 from gputrain.tui.charts.value_history import DownsampledHistory
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import verdict
+from gputrain.tui.render.stacks_text import stacks_line
+from gputrain.tui.render.trace_text import trace_line
 from gputrain.tui.state import metric_values
 from gputrain.tui.state.eta import Eta
 from gputrain.tui.state.rank_history import RankHistory
@@ -119,6 +123,12 @@ class RunStore:
                 self._now = replace(self._now, hints=event.hints, judged=True)
             case Tuned():
                 self._on_tuned(event)
+            case Traced():
+                self._now = replace(self._now, traced=event)
+                self._log(event, "warning" if event.verdict in ("failed", "refused") else "info", trace_line(event))
+            case StacksTaken():
+                self._now = replace(self._now, stacks=event)
+                self._log(event, "info", stacks_line(event))
             case EpochEnded() | Validated() | CheckpointSaved():
                 self._on_milestone(event)
             case LogLine() | Notice() | CommandTaken():

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from gputrain.engine.common import remote_urls
 from gputrain.engine.configuration import value_range
 
 AUTO = "auto"
@@ -36,7 +37,14 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "webdataset and parquet are shards"
         ),
     ] = "demo"
-    data_dir: Annotated[str, Meta(description="folder of the data; empty: the demo data set in the cache folder")] = ""
+    data_dir: Annotated[
+        str,
+        Meta(
+            description="folder of the data, or URL of shards (s3://, gs://, hf://, https://); empty: the demo data "
+            "set in the cache folder",
+            extra={"parse": remote_urls.checked_setting},
+        ),
+    ] = ""
     custom: Annotated[
         str, Meta(description="package.module:function that takes data_dir and returns the data sets of dataset=custom")
     ] = ""
@@ -75,6 +83,15 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shuffle_window: Annotated[
         int, Meta(ge=1, le=100_000, description="shards that are shuffled together with shuffle=shards")
     ] = 16
+    remote_cache_gib: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1e6,
+            description="maximum size of the local cache of remote shards in GiB; 0: the free disk space "
+            "less a reserve",
+        ),
+    ] = 0.0
     val_share: Annotated[
         float,
         Meta(ge=0, le=0.9, description="share of the people used for validation if faces or clips have no val_split"),

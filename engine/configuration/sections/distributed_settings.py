@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from gputrain.engine.configuration import bandwidth
+from gputrain.engine.configuration.host_list import parse_hosts
 
 ALL = "all"
 """Value of `devices` for all usable GPUs; the plan replaces it by their number."""
@@ -34,12 +35,35 @@ class DistributedConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Meta(description="send gradients between devices as they are, or rounded to bf16: half the bytes"),
     ] = "none"
     sharding: Annotated[
-        Literal["none", "zero1"],
-        Meta(description="zero1: each device keeps the optimizer's state of its share of the weights (ZeRO stage 1)"),
+        Literal["none", "zero1", "full"],
+        Meta(
+            description="zero1: each device keeps the optimizer's state of its share of the weights (ZeRO stage 1); "
+            "full: also of the weights and gradients (FSDP2)"
+        ),
     ] = "none"
     sync_batchnorm: Annotated[
         bool, Meta(description="BatchNorm statistics over the batches of all GPUs in training (SyncBatchNorm)")
     ] = False
+    hosts: Annotated[
+        str,
+        Meta(
+            description="machines to train on, each with `devices` processes, started over ssh: user@host:port, …; "
+            "empty: this machine",
+            extra={"parse": parse_hosts},
+        ),
+    ] = ""
+    min_nodes: Annotated[
+        int, Meta(ge=1, le=4096, description="after the loss of a host, go on with at least so many of `hosts`")
+    ] = 1
+    node_timeout: Annotated[
+        float, Meta(ge=3, le=600, description="seconds without a heartbeat after which one of `hosts` is lost")
+    ] = 10.0
+    master_addr: Annotated[
+        str, Meta(description="address of the first of `hosts` at which the others reach it; empty: found at the start")
+    ] = ""
+    remote_python: Annotated[
+        str, Meta(description="Python on `hosts` that has this package; empty: the same path as here")
+    ] = ""
     max_restarts: Annotated[
         int,
         Meta(

@@ -7,6 +7,7 @@ complete: neither a killed process nor two runs at once leave a partial data set
 from __future__ import annotations
 
 import fcntl
+import math
 import multiprocessing
 import os
 import shutil
@@ -19,6 +20,8 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home
 from gputrain.engine.datasets.demo import demo_images
+from gputrain.engine.hardware.cgroup import find_cgroup
+from gputrain.engine.hardware.machine import usable_cores
 from gputrain.engine.processes import scheduler_signals
 
 VERSION = 1
@@ -39,24 +42,28 @@ def ensure_demo(
     counts: dict[str, int] = COUNTS,
     processes: int | None = None,
 ) -> Path:
-    """The data set's folder; draws the images if they are missing, which takes one core a minute.
+    """The data set's folder; draws the images if they are missing, which takes one core three quarters of a minute.
 
     `progress` gets (images drawn, total) a few times a second; `counts` is the number of images per class by split;
-    `processes` defaults to the number of usable cores. Raises DemoStopped when `stop` returns true, BadInput if the
-    images cannot be written.
+    `processes` defaults to the number of usable cores, which a cgroup may limit. Raises DemoStopped when `stop` returns
+    true, BadInput if the images cannot be written.
     """
     root = cache_home() / f"demo-v{VERSION}"
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with _lock(root.with_suffix(".lock"), stop):
             if not root.is_dir():
-                _draw_all(root, counts, processes or len(os.sched_getaffinity(0)), progress, stop)
+                _draw_all(root, counts, processes or _usable_cores(), progress, stop)
     except OSError as error:
         raise BadInput(
             f"{error.filename or root}: the demo images cannot be written: {error.strerror or error}; "
             "set GPUTRAIN_CACHE to a folder with 250 MB of room"
         ) from None
     return root
+
+
+def _usable_cores() -> int:
+    return math.ceil(usable_cores(find_cgroup()))
 
 
 @contextmanager

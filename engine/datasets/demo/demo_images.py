@@ -95,11 +95,17 @@ def draw(name: str, split: str, number: int) -> bytes:
     key = [_SEED, sum(split.encode()), list(PATTERNS).index(name), number]
     rng = np.random.default_rng(key)
     width, height = _SIZES[rng.choice(len(_SIZES), p=_SHARES)]
-    figure = _cover(name, width, height, rng)[..., None]
-    picture = figure * _surface(width, height, rng) + (1 - figure) * _surface(width, height, rng)
-    picture *= _light(width, height, rng)[..., None]
-    picture += rng.standard_normal((height, width, 1), np.float32) * rng.uniform(3, 10)
-    image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+    # Planes of colour, changed in place: with the colours innermost, NumPy takes twice as long.
+    figure = _cover(name, width, height, rng)
+    picture, ground = _surface(width, height, rng), _surface(width, height, rng)
+    picture *= figure
+    ground *= np.subtract(1, figure, out=figure)
+    picture += ground
+    picture *= _light(width, height, rng)
+    noise = rng.standard_normal((height, width), np.float32)
+    noise *= rng.uniform(3, 10)
+    picture += noise
+    image = Image.fromarray(np.clip(picture, 0, 255, out=picture).astype(np.uint8).transpose(1, 2, 0).copy())
     file = io.BytesIO()
     image.save(file, "JPEG", quality=int(rng.integers(*_QUALITY)))
     return file.getvalue()
@@ -127,12 +133,15 @@ def _cover(name: str, width: int, height: int, rng: np.random.Generator) -> Plan
 
 
 def _surface(width: int, height: int, rng: np.random.Generator) -> Plane:
-    """(height, width, 3): a colour that varies as stone, cloth or foliage does."""
+    """(3, height, width): a colour that varies as stone, cloth or foliage does."""
     colour = rng.uniform(25, 230, 3).astype(np.float32)
     coarse = _clouds(width, height, int(rng.integers(3, 9)), rng) * np.float32(rng.uniform(10, 40))
     fine = _clouds(width, height, int(rng.integers(30, 90)), rng) * np.float32(rng.uniform(4, 22))
     tint = rng.uniform(0.7, 1.3, 3).astype(np.float32)
-    return colour + (coarse + fine)[..., None] * tint
+    coarse += fine
+    surface = coarse * tint[:, None, None]
+    surface += colour[:, None, None]
+    return surface
 
 
 def _clouds(width: int, height: int, cells: int, rng: np.random.Generator) -> Plane:

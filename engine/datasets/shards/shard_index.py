@@ -26,7 +26,11 @@ import numpy.typing as npt
 
 from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.datasets.shards import parquet_rows, shard_scan, tar_samples
+from gputrain.engine.common.remote_urls import is_url
+from gputrain.engine.datasets.remote_shards import remote_listing
+from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged
+from gputrain.engine.datasets.remote_shards.remote_shard_files import RemoteShardFiles, wanted_of
+from gputrain.engine.datasets.shards import packed_index, parquet_rows, shard_scan, tar_samples
 from gputrain.engine.datasets.shards.shard_patterns import shown
 from gputrain.engine.datasets.shards.shard_scan import COLUMNS, ShardPart, ShardScan
 
@@ -46,7 +50,7 @@ class ShardStat(NamedTuple):
 
     size: int
     mtime: int
-    """Modification time in ns."""
+    """Modification time in ns; of a remote shard its version, see `RemoteStat`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,28 @@ class ShardSet:
     paths: tuple[str, ...]
     image_key: str
     label_key: str
+    cache_bytes: int = 0
+    """Limit of the cache of remote shards; 0: what the disk has."""
 
     @property
     def root(self) -> str:
-        """The folder to which the shards' names are relative."""
-        return os.path.commonpath([os.path.dirname(path) for path in self.paths])  # noqa: PTH120
+        """The folder to which the shards' names are relative, or its URL."""
+        folders = [os.path.dirname(path) for path in self.paths]  # noqa: PTH120
+        if not self.is_remote:
+            return os.path.commonpath(folders)
+        # Without the scheme, whose two slashes would become one.
+        common = os.path.commonpath([folder.partition("://")[2] for folder in folders])
+        return f"{self.paths[0].partition('://')[0]}://{common}"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the shards come from an object store or a web server."""
+        return is_url(self.paths[0])
 
     def names(self) -> list[str]:
         """The shards' names, relative to `root`."""
+        if self.is_remote:
+            return [path.removeprefix(f"{self.root}/") for path in self.paths]
         return [os.path.relpath(path, self.root) for path in self.paths]
 
 
@@ -76,6 +94,8 @@ def home() -> Path:
 
 def shard_stats(shards: ShardSet) -> list[ShardStat]:
     """Size and time of each shard. Raises BadInput naming one that cannot be examined."""
+    if shards.is_remote:
+        return [ShardStat(stat.size, stat.version) for stat in remote_listing.stats_of(shards.paths)]
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="stat") as pool:
         return list(pool.map(_stat, shards.paths))
 
@@ -114,6 +134,8 @@ def ensure_index(shards: ShardSet, on_found: OnFound = lambda found: None) -> Pa
 def _key(shards: ShardSet, stats: Sequence[ShardStat]) -> str:
     rows = [[name, *stat] for name, stat in zip(shards.names(), stats, strict=True)]
     described = [FORMAT, shards.dataset, shards.image_key, shards.label_key, rows]
+    if shards.is_remote:  # a server may say nothing of versions
+        described.append(shards.root)
     return hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -181,12 +203,35 @@ def _part(shards: ShardSet, path: str, stat: ShardStat, progress: _Progress) -> 
     kept, found = _part_path(shards, path, stat), progress.of(path)
     part = shard_scan.read_part(kept)
     if part is None:
-        part = shard_scan.stored(_scan_one(shards, path, found))
-        if _stat(path) != stat:
-            raise BadInput(f"{shown(path)} changed while it was indexed; start again when it is complete")
+        if shards.is_remote:
+            part = _packed_part(shards, path, stat) or _scan_remote(shards, path, stat, found)
+        else:
+            part = shard_scan.stored(_scan_one(shards, path, found))
+            if _stat(path) != stat:
+                raise BadInput(f"{shown(path)} changed while it was indexed; start again when it is complete")
         shard_scan.write_part(kept, part)
     found(len(part))
     return part
+
+
+def _packed_part(shards: ShardSet, url: str, stat: ShardStat) -> ShardPart | None:
+    return packed_index.packed_part(url, stat.size, shards.dataset, shards.image_key, shards.label_key)
+
+
+def _scan_remote(shards: ShardSet, url: str, stat: ShardStat, found: Callable[[int], None]) -> ShardPart:
+    """A remote shard's part: it is downloaded into the cache, where it stays as long as there is room."""
+    remote = RemoteShardFiles([wanted_of(url, *stat)], shards.cache_bytes)
+    try:
+        handle = remote.fetch_when_room(0, lambda _size: found(0))
+    except RemoteFileChanged:
+        raise BadInput(f"{shown(url)} changed while it was indexed; start again when it is complete") from None
+    try:
+        # By the handle: the file stays in the cache meanwhile.
+        return shard_scan.stored(_scan_one(shards, f"/proc/self/fd/{handle}", found))
+    except BadInput as error:
+        raise BadInput(str(error).replace(f"/proc/self/fd/{handle}", shown(url))) from None
+    finally:
+        os.close(handle)
 
 
 def _scan_one(shards: ShardSet, path: str, found: Callable[[int], None]) -> ShardScan:
@@ -241,4 +286,5 @@ def _column(part: ShardPart, column: str, code: dict[str, int]) -> npt.NDArray[A
 
 
 def _shard_facts(part: ShardPart) -> dict[str, object]:
-    return {name: part.facts[name] for name in ("damage", "skipped", "codec", "levels")}
+    facts = {name: part.facts[name] for name in ("damage", "skipped", "codec", "levels")}
+    return {**facts, "sha256": part.facts.get("sha256", "")}

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.remote_urls import checked, is_url
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.remote_shards import remote_listing
 
 SUFFIXES = {"webdataset": ".tar", "parquet": ".parquet"}
 """Values of `dataset` that are shards, and the suffix of their files."""
@@ -27,13 +29,15 @@ _NEAR = ("", "data")
 
 
 def shards_of(data_dir: str, split: str, dataset: str, setting: str = "train_split") -> list[str]:
-    """Absolute paths of a split's shards, sorted unless braces give an order.
+    """Absolute paths or URLs of a split's shards, sorted unless braces give an order.
 
     `split` is a pattern (``train-{000000..000146}.tar``, ``train-*.tar``, several joined with ``::``), a folder of
     shards, or what their names begin with. Relative ones are relative to `data_dir`. Raises BadInput with `setting`,
     the place and the remedy.
     """
     suffix = SUFFIXES[dataset]
+    if is_url(data_dir):
+        return _unique(_remote(checked(data_dir), split, suffix, setting), split, setting)
     home = _home(data_dir, suffix)
     found: list[str] = []
     for part in split.split("::"):
@@ -41,14 +45,78 @@ def shards_of(data_dir: str, split: str, dataset: str, setting: str = "train_spl
             found += _matching(home, part, suffix, setting)
         else:
             found += _named(home, part, suffix, setting)
+    return _unique(found, split, setting)
+
+
+def _unique(found: list[str], split: str, setting: str) -> list[str]:
     if len(set(found)) != len(found):
         twice = next(path for path in found if found.count(path) > 1)
         raise BadInput(f"{setting}: {shown(twice)} is named twice by {plain(split, 200)}")
     return found
 
 
+def _remote(folder: str, split: str, suffix: str, setting: str) -> list[str]:
+    """URLs of the shards. Names in braces are not looked up: the index asks for the size of each."""
+    found: list[str] = []
+    for part in split.split("::"):
+        if not (_PATTERN.search(part) or part.endswith(suffix)):
+            found += _remote_named(folder, part, suffix, setting)
+            continue
+        for each in expand_braces(part):
+            if not glob.has_magic(each):
+                _refuse_other(Path(each), suffix, setting)
+                found.append(f"{folder}/{each.strip('/')}")
+                continue
+            chosen = [url for url in remote_listing.matching(folder, each) if url.endswith(suffix)]
+            if not chosen:
+                raise _no_remote_match(folder, split, suffix, setting)
+            found += chosen
+    return found
+
+
+def _remote_named(folder: str, split: str, suffix: str, setting: str) -> list[str]:
+    """The shards in the folder `split`, or those whose names begin with it: the same rule as for local ones."""
+    found = remote_listing.matching(folder, f"{split}/*{suffix}") or remote_listing.matching(
+        folder, f"{split}/*/*{suffix}"
+    )
+    for near in ("", "data/"):
+        names = (f"{split}{suffix}", *(f"{split}{mark}*{suffix}" for mark in "-_."))
+        found = found or sorted({url for name in names for url in remote_listing.matching(folder, f"{near}{name}")})
+    if not found:
+        raise _no_remote_match(folder, split, suffix, setting)
+    return found
+
+
+def _no_remote_match(folder: str, split: str, suffix: str, setting: str) -> BadInput:
+    there = remote_listing.names_in(folder) or []
+    has = f"it has {', '.join(plain(name, 60) for name in there[:8])}" if there else "it is empty or does not exist"
+    return BadInput(
+        f"{setting}: no {suffix.removeprefix('.')} matches {plain(split, 200)} in data_dir ({shown(folder)}); {has}; "
+        f"{setting} takes a pattern ({setting}='train-*{suffix}'), a folder, or a beginning"
+    )
+
+
+def remote_layout_of(data_dir: str, train_split: str) -> str:
+    """The value of `dataset` for remote shards, by the pattern or by what the folder has; empty if neither says so."""
+    for dataset, suffix in SUFFIXES.items():
+        if train_split.endswith((suffix, f"{suffix}}}")):
+            return dataset
+    folder = checked(data_dir)
+    for place in (folder, f"{folder}/data", f"{folder}/{train_split}"):
+        names = remote_listing.names_in(place) or ()
+        for dataset, suffix in SUFFIXES.items():
+            if any(name.endswith(suffix) for name in names):
+                return dataset
+    return ""
+
+
 def layout_of(data_dir: str, train_split: str) -> str:
-    """The value of `dataset` for a folder of shards; empty for one that has class folders, or no shards."""
+    """The value of `dataset` for a folder of shards; empty for one that has class folders, or no shards.
+
+    Raises BadInput if `data_dir` is a URL that cannot be listed.
+    """
+    if is_url(data_dir):
+        return remote_layout_of(data_dir, train_split)
     home = files.expand_user(data_dir)
     split = home / train_split
     if split.is_dir() and any(entry.is_dir() for entry in split.iterdir()):

@@ -6,23 +6,65 @@ import io
 import time
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.datasets.class_folder_count import TimeLimitReached
-from gputrain.engine.datasets.shards import parquet_rows, shard_index, shard_split, tar_samples
+from gputrain.engine.datasets.remote_shards import remote_listing, retries
+from gputrain.engine.datasets.shards import parquet_rows, shard_index, shard_patterns, shard_split, tar_samples
 from gputrain.engine.datasets.shards.shard_patterns import shown
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages, ShardFault
 from gputrain.engine.estimates.host_memory import DataFacts
 
+_T = TypeVar("_T")
 _LOOKED_AT = 16
 """Images whose sizes are read."""
 
 
+_REMEMBERED_SECONDS = 60.0
+_SETTINGS = ("data_dir", "dataset", "train_split", "val_split", "image_key", "label_key")
+_answers: dict[tuple[object, ...], tuple[float, Any]] = {}
+"""What stores said recently: a plan is made anew at each change of a setting."""
+
+
+def _remembered(what: str, values: Mapping[str, Any], ask: Callable[[], _T]) -> _T:
+    """The answer to `ask` about remote shards, or its BadInput or TimeLimitReached, of the last minute."""
+    key = (what, *(values.get(name) for name in _SETTINGS))
+    until, answer = _answers.get(key, (0.0, None))
+    if time.monotonic() >= until:
+        try:
+            with retries.one_try():
+                answer = ask()
+        except (BadInput, TimeLimitReached) as error:
+            answer = error
+        _answers[key] = (time.monotonic() + _REMEMBERED_SECONDS, answer)
+    if isinstance(answer, BadInput | TimeLimitReached):
+        raise answer
+    found: _T = answer
+    return found
+
+
+def remote_layout(data_dir: str, train_split: str) -> str:
+    """The value of `dataset` for a URL; webdataset if its folder does not say, and the check will name why."""
+    values = {"data_dir": data_dir, "train_split": train_split}
+    try:
+        found = _remembered("layout", values, lambda: shard_patterns.remote_layout_of(data_dir, train_split))
+    except BadInput:
+        found = ""
+    return found or "webdataset"
+
+
 def check_shards(values: Mapping[str, Any], _deadline: float) -> None:
-    """Raises BadInput if a split has no shards, or the first sample of its first shard no image or label."""
+    """Raises BadInput if a split has no shards, or the first sample of its first shard no image or label.
+
+    Remote shards are only looked up.
+    """
+    if is_url(values["data_dir"]):
+        _remembered("check", values, lambda: _check_remote(values))
+        return
     for setting in ("train_split", "val_split"):
         if not values[setting]:
             continue
@@ -36,6 +78,13 @@ def check_shards(values: Mapping[str, Any], _deadline: float) -> None:
             raise BadInput(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
 
 
+def _check_remote(values: Mapping[str, Any]) -> None:
+    for setting in ("train_split", "val_split"):
+        if values[setting]:
+            first = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting).paths[0]
+            remote_listing.stats_of([first])
+
+
 def _no_progress(_found: int) -> None:
     pass
 
@@ -43,9 +92,15 @@ def _no_progress(_found: int) -> None:
 def count_shards(values: Mapping[str, Any], deadline: float) -> DataFacts:
     """The numbers of images, from the index; it is built as far as the time allows, and continued by the run.
 
-    Raises BadInput, OSError or TimeLimitReached.
+    Of remote shards only a complete index counts: a plan downloads none. Raises BadInput, OSError or TimeLimitReached.
     """
 
+    if is_url(values["data_dir"]):
+        return _remembered("count", values, lambda: _count(values, deadline))
+    return _count(values, deadline)
+
+
+def _count(values: Mapping[str, Any], deadline: float) -> DataFacts:
     def still_time(_found: int) -> None:
         if time.monotonic() > deadline:
             raise TimeLimitReached
@@ -57,13 +112,17 @@ def count_shards(values: Mapping[str, Any], deadline: float) -> DataFacts:
 
 def _images(values: Mapping[str, Any], setting: str, on_found: Callable[[int], None]) -> ShardedImages:
     shards = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting)
-    return ShardedImages(shard_index.ensure_index(shards, on_found), shards.root)
+    if shards.is_remote and shard_index.find_index(shards) is None:
+        raise TimeLimitReached
+    return ShardedImages(shard_index.ensure_index(shards, on_found), shards.root, shards.cache_bytes)
 
 
 def _short_side(images: ShardedImages, deadline: float) -> float | None:
     """Mean short side in pixels of the images that can be opened until `deadline`; None if there are none."""
     from PIL import Image  # not for every command that counts
 
+    if images.remote is not None:
+        return None
     sides: list[int] = []
     for index in np.linspace(0, len(images) - 1, min(_LOOKED_AT, len(images)), dtype=np.int64).tolist():
         if time.monotonic() > deadline:

@@ -85,18 +85,26 @@ def stored(scan: ShardScan) -> ShardPart:
     return ShardPart(columns, scan.facts())
 
 
-def write_part(path: Path, part: ShardPart) -> None:
+def write_part(path: Path, part: ShardPart, mode: int = 0o600) -> None:
     """Write a part atomically. Raises OSError."""
     content = io.BytesIO()
     facts = np.frombuffer(json.dumps(part.facts).encode(), dtype=np.uint8)
     np.savez(content, facts=facts, **part.columns)  # type: ignore[arg-type]
-    files.write_atomic(path, content.getvalue())
+    files.write_atomic(path, content.getvalue(), mode)
 
 
 def read_part(path: Path) -> ShardPart | None:
     """A part; None if it is absent or damaged."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
+        return part_of(path.read_bytes())
+    except OSError:
+        return None
+
+
+def part_of(content: bytes) -> ShardPart | None:
+    """The part in the content of a file; None if it is damaged."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as found:
             facts = json.loads(found["facts"].tobytes())
             columns = {name: found[name] for name in COLUMNS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

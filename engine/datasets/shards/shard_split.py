@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ import numpy.typing as npt
 
 from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput, did_you_mean
+from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import GIB
+from gputrain.engine.datasets.remote_shards import remote_listing
 from gputrain.engine.datasets.shards import shard_index
 from gputrain.engine.datasets.shards.shard_index import OnFound, ShardSet
 from gputrain.engine.datasets.shards.shard_patterns import shards_of, shown
@@ -40,7 +44,7 @@ class ShardSplit:
 def shard_set(data: Any, split: str, setting: str) -> ShardSet:
     """The shards of a split under the section `data` of the settings. Raises BadInput."""
     paths = shards_of(data.data_dir, split, data.dataset, setting)
-    return ShardSet(data.dataset, tuple(paths), data.image_key, data.label_key)
+    return ShardSet(data.dataset, tuple(paths), data.image_key, data.label_key, int(data.remote_cache_gib * GIB))
 
 
 def open_split(
@@ -57,7 +61,7 @@ def open_split(
     `on_found` raises.
     """
     shards = shard_set(data, split, setting)
-    images = ShardedImages(shard_index.ensure_index(shards, on_found), shards.root)
+    images = ShardedImages(shard_index.ensure_index(shards, on_found), shards.root, shards.cache_bytes)
     damage = tuple(f"{plain(one['name'], 200)}: {why}" for one in images.shards for why in one["damage"])
     if not len(images):
         first = f"; {damage[0]}" if damage else f" (image_key={plain(data.image_key, 60)})"
@@ -104,10 +108,14 @@ def _classes(
 
 def _names_beside(data_dir: str, root: str) -> list[str]:
     """The names in `CLASSES` beside the shards or in the data folder; empty if there is none. Raises BadInput."""
-    for folder in dict.fromkeys((Path(root), files.expand_user(data_dir))):
-        path = folder / CLASSES
+    remote = is_url(root)
+    for folder in dict.fromkeys((root, data_dir if remote else os.fspath(files.expand_user(data_dir)))):
+        path = f"{folder}/{CLASSES}"
         try:
-            names = path.read_text(encoding="utf-8").splitlines()
+            content = remote_listing.content_of(path) if remote else Path(path).read_bytes()
+            if content is None:
+                continue
+            names = content.decode("utf-8").splitlines()
         except FileNotFoundError:
             continue
         except (OSError, UnicodeError) as error:

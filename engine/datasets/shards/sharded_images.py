@@ -16,12 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.remote_urls import is_url
+from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged
+from gputrain.engine.datasets.remote_shards.remote_shard_files import OnDownload, RemoteShardFiles, wanted_of
 from gputrain.engine.datasets.shards import parquet_pages, tar_members
 from gputrain.engine.datasets.shards.shard_index import FACTS
 from gputrain.engine.datasets.shards.shard_scan import COLUMNS, LONGEST
 
 _MOST_OPEN = 256
 """Shards that a process keeps open; those above are opened for each image."""
+_CHANGED = "its shard changed after it was indexed; start the run again"
 
 
 class ShardFault(Exception):  # noqa: N818 - reads as what it is
@@ -35,9 +39,11 @@ class ShardFault(Exception):  # noqa: N818 - reads as what it is
 class ShardedImages:
     """The images of a set of shards."""
 
-    def __init__(self, folder: Path, root: str) -> None:
-        """`folder`: the index; `root`: the folder of the shards. Raises BadInput if the index cannot be read."""
-        self._folder, self.root = folder, root
+    def __init__(self, folder: Path, root: str, cache_bytes: int = 0) -> None:
+        """`folder`: the index; `root`: the folder of the shards, or its URL; `cache_bytes`: limit of the cache of
+        remote ones, 0: what the disk has. Raises BadInput if the index cannot be read.
+        """
+        self._folder, self.root, self._cache_bytes = folder, root, cache_bytes
         try:
             facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
             # As plain arrays: an item of a memmap takes three times as long.
@@ -63,9 +69,16 @@ class ShardedImages:
         self._open: dict[int, int] = {}
         self._opening = threading.Lock()
         self._pages = parquet_pages.PageCache()
+        self.remote: RemoteShardFiles | None = None
+        """The shards' files if they are remote."""
+        if is_url(root):
+            rows = zip(self._paths, self._stats, self.shards, strict=True)
+            self.remote = RemoteShardFiles(
+                [wanted_of(url, *stat, facts["sha256"]) for url, stat, facts in rows], cache_bytes
+            )
 
-    def __reduce__(self) -> tuple[type[ShardedImages], tuple[Path, str]]:
-        return ShardedImages, (self._folder, self.root)
+    def __reduce__(self) -> tuple[type[ShardedImages], tuple[Path, str, int]]:
+        return ShardedImages, (self._folder, self.root, self._cache_bytes)
 
     def __del__(self) -> None:
         for handle in getattr(self, "_open", {}).values():
@@ -101,7 +114,12 @@ class ShardedImages:
 
     def _member_name(self, shard: int, index: int) -> str:
         try:
-            handle = os.open(self._paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+            if self.remote is None:
+                handle = os.open(self._paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+            elif (cached := self.remote.open_cached(shard)) is not None:
+                handle = cached
+            else:
+                return ""  # a name is not worth a download
         except OSError:
             return ""
         try:
@@ -109,11 +127,16 @@ class ShardedImages:
         finally:
             os.close(handle)
 
-    def read(self, index: int, limit: int = LONGEST) -> bytes:
-        """The bytes of an image. Raises ShardFault, also for `limit` bytes and more, or OSError of the shard."""
+    def read(self, index: int, limit: int = LONGEST, on_download: OnDownload = lambda seconds, size: None) -> bytes:
+        """The bytes of an image; `on_download` is called if its shard had to come first.
+
+        Raises ShardFault, also for `limit` bytes and more, OSError of the shard, or BadInput if it cannot be fetched.
+        """
         shard = self.shard_of(index)
         if self.lengths[index] >= limit and not self.shards[shard]["codec"]:
             raise ShardFault(f"{self.lengths[index]:,} bytes, more than the limit of {limit:,}")
+        if self.remote is not None:
+            return self._read_remote(self.remote, shard, index, on_download)
         handle, kept = self._handle(shard)
         try:
             data = self._content(handle, shard, index)
@@ -123,8 +146,18 @@ class ShardedImages:
         # After the read: a shard that is overwritten meanwhile is noticed, too. By its name: a new file may replace it.
         found = os.stat(self._paths[shard])  # noqa: PTH116 - for every image
         if (found.st_size, found.st_mtime_ns) != self._stats[shard]:
-            raise ShardFault("its shard changed after it was indexed; start the run again")
+            raise ShardFault(_CHANGED)
         return data
+
+    def _read_remote(self, remote: RemoteShardFiles, shard: int, index: int, on_download: OnDownload) -> bytes:
+        try:
+            handle = remote.open(shard, on_download)
+        except RemoteFileChanged:
+            raise ShardFault(_CHANGED) from None
+        try:
+            return self._content(handle, shard, index)
+        finally:
+            os.close(handle)  # its lock ends, and with it the shard's use
 
     def _content(self, handle: int, shard: int, index: int) -> bytes:
         offset, length = int(self.offsets[index]), int(self.lengths[index])
@@ -149,7 +182,7 @@ class ShardedImages:
         while missing := length - sum(map(len, parts)):
             more = os.pread(handle, missing, offset + length - missing)
             if not more:
-                raise ShardFault("its shard changed after it was indexed; start the run again")
+                raise ShardFault(_CHANGED)
             parts.append(more)
         return b"".join(parts)
 

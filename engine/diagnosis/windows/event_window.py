@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from gputrain.engine.diagnosis.windows.gpu_signals import gpu_signals
+from gputrain.engine.diagnosis.windows.host_signals import host_signals
 from gputrain.engine.diagnosis.windows.mean_of_known import mean
 from gputrain.engine.diagnosis.windows.rank_shares import rank_shares
 from gputrain.engine.diagnosis.windows.signals import Signals
@@ -28,6 +30,8 @@ from gputrain.engine.events import (
     RunStarted,
     ScriptModel,
     Steps,
+    Traced,
+    TraceSummary,
     Tuned,
 )
 
@@ -68,6 +72,7 @@ class EventWindow:
         self._loader: deque[LoaderStats] = deque()
         self._hardware: deque[HardwareSample] = deque()
         self._ranks: deque[RankSteps] = deque()
+        self._trace: TraceSummary | None = None
 
     def feed(self, event: AnyEvent) -> None:
         """Take one event; events outside training change no signal."""
@@ -77,6 +82,7 @@ class EventWindow:
             case RunStarted():
                 self._settings, self._usable_cores = dict(event.settings), event.usable_cores or None
                 self._tried.clear()
+                self._trace = None
             case DataReady():
                 self._images = event.train_images
             case LoaderFound():
@@ -92,6 +98,8 @@ class EventWindow:
                 self._enter(event.phase)
             case Tuned() if event.now:
                 self._take_change(event)
+            case Traced(summary=TraceSummary() as summary):
+                self._trace = summary
             case Steps() if training:
                 self._take_steps(event)
             case LoaderStats():
@@ -121,7 +129,7 @@ class EventWindow:
             self._of_steps(seconds),
             self._of_phases(),
             self._of_loader(seconds),
-            self._of_host(),
+            host_signals(self._hardware, self._usable_cores),
             gpu_signals(self._hardware, self._steps, self._device),
             rank_shares(self._steps, self._ranks),
         )
@@ -136,6 +144,7 @@ class EventWindow:
             device_name=self._device_name,
             gradient_bytes=self._gradient_bytes(),
             tried=tuple(self._tried),
+            trace=self._trace,
             workers=self._settings.get("num_workers", 0),
             ranks=self._settings.get("devices", 1),
             usable_cores=self._usable_cores,
@@ -203,6 +212,7 @@ class EventWindow:
     def _start_over(self) -> None:
         """Begin a new warm-up: the data pipeline was restarted, and earlier events no longer apply."""
         self._began, self._warm_steps = self._now, 0
+        self._trace = None
         for kept in (self._steps, self._loader, self._hardware, self._ranks):
             kept.clear()
 
@@ -291,6 +301,8 @@ class EventWindow:
             "cpu_ratio": mean((one.cpu_ratio, weight) for one, weight in worked),
             "run_delay": mean((one.run_delay, weight) for one, weight in worked),
             "read_share": mean((one.read_share, weight) for one, weight in worked),
+            "download_share": mean((one.download_share, weight) for one, weight in worked),
+            "download_rate": _rate(self._loader),
             "lock_share": mean((one.lock_share, one.seconds) for one in self._loader),
             "data_bytes": round(read / samples * self._images) if read and samples and self._images else None,
             "bytes_per_sample": read / samples if samples and newest.bytes_read is not None else None,
@@ -307,42 +319,9 @@ class EventWindow:
         counted = sum(one.images_per_second * one.window_seconds for one in self._steps)
         return samples * counted / given if given > 0 else None
 
-    def _of_host(self) -> dict[str, Any]:
-        if not self._hardware:
-            return {}
-        newest = self._hardware[-1]
-        used = None
-        if newest.ram_total and newest.ram_available is not None:
-            used = 1 - newest.ram_available / newest.ram_total
-        shm = newest.shm_used / newest.shm_total if newest.shm_total and newest.shm_used is not None else None
-        return {
-            "usable_cores": newest.usable_cores or self._usable_cores,
-            "host_cores": newest.host_cores or None,
-            "cpu_neighbours": tuple(one.name or f"pid {one.pid}" for one in newest.other_processes),
-            "affinity": len(newest.per_core) or None,
-            **{name: self._host_mean(name) for name in ("run_cpu", "foreign_cpu", "psi_io", "psi_memory_full")},
-            "cpu": self._host_mean("cpu_percent"),
-            "throttled": self._throttled(newest),
-            "ram_used": used,
-            "ram_total": newest.ram_total,
-            "run_memory": _run_memory(newest),
-            "shm_used": shm,
-        }
 
-    def _throttled(self, newest: HardwareSample) -> float | None:
-        """Share of the quota periods that were throttled; 0 without a quota."""
-        found = self._host_mean("throttled_share")
-        unlimited = bool(newest.per_core) and newest.usable_cores >= len(newest.per_core)
-        return 0.0 if found is None and unlimited else found
-
-    def _host_mean(self, name: str) -> float | None:
-        return mean((getattr(one, name), one.interval) for one in self._hardware)
-
-
-def _run_memory(sample: HardwareSample) -> int | None:
-    """Bytes of the run's processes: PSS; else RSS, which counts shared pages per process, up to all used memory."""
-    if sample.run_pss is not None or sample.run_rss is None:
-        return sample.run_pss
-    if sample.ram_total is None or sample.ram_available is None:
-        return sample.run_rss
-    return min(sample.run_rss, sample.ram_total - sample.ram_available)
+def _rate(found: Iterable[LoaderStats]) -> float | None:
+    """Bytes per second that came of remote shards; None for local data."""
+    came = [(one.downloaded, one.seconds) for one in found if one.downloaded is not None]
+    seconds = sum(each for _, each in came)
+    return sum(size for size, _ in came) / seconds if seconds > 0 else None

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine.common.units import Unit
-from gputrain.engine.events import Tuned
+from gputrain.engine.events import TraceSummary, Tuned
 
 FULL_CPU = 92.0
 """CPU use in percent of the usable cores from which no worker finds an idle core."""
@@ -57,6 +57,8 @@ class Signals(Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any] = {}
     tried: tuple[Tuned, ...] = ()
     """Results of live changes in this run, the newest last."""
+    trace: TraceSummary | None = None
+    """The newest trace with the present settings, if somebody asked for one."""
     on_gpu: bool = False
     precision: str = ""
     capability: float | None = None
@@ -71,7 +73,11 @@ class Signals(Struct, frozen=True, kw_only=True):
     cpu_ratio: float | None = None
     run_delay: float | None = None
     read_share: float | None = None
+    download_share: float | None = None
+    """The part of `read_share` that was for remote shards to arrive."""
     lock_share: float | None = None
+    download_rate: float | None = None
+    """Bytes per second that came of remote shards; None for local data."""
     from_disk: float | None = None
     """Share of the bytes read that came from a disk and not from the page cache."""
     data_bytes: int | None = None

@@ -13,7 +13,7 @@ import numpy as np
 
 from gputrain.engine.configuration.sections.data_settings import DataConfig
 from gputrain.engine.dataloading.random_resized_crop import DRAWS, TRIES
-from gputrain.engine.imaging import pillow_decode
+from gputrain.engine.imaging import jpeg_damage, pillow_decode
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.keras.library import tf
 
@@ -56,7 +56,8 @@ class View:
             shape = tf.image.extract_jpeg_shape(data)
             left, top, width, height = random_box(draws, shape[1], shape[0], self.min_scale)
             # Decodes only the crop of a JPEG.
-            box = tf.image.decode_and_crop_jpeg(data, tf.stack((top, left, height, width)), 3, dct_method=_DCT)
+            part = tf.stack((top, left, height, width))
+            box = _not_filled(tf.image.decode_and_crop_jpeg(data, part, 3, dct_method=_DCT), data)
         else:
             image = self._decoded(data)
             shape = tf.shape(image)
@@ -65,7 +66,7 @@ class View:
         return tf.image.resize(box, (self.size, self.size), self.decoding.interpolation, antialias=True)
 
     def _centre(self, data: Any, _draws: Any, *, jpeg: bool) -> Any:
-        image = tf.image.decode_jpeg(data, 3, dct_method=_DCT) if jpeg else self._decoded(data)
+        image = _not_filled(tf.image.decode_jpeg(data, 3, dct_method=_DCT), data) if jpeg else self._decoded(data)
         rows, columns, top, left = _resized(tf.shape(image), self.resize, self.size)
         whole = tf.image.resize(image, tf.stack((rows, columns)), self.decoding.interpolation, antialias=True)
         return whole[top : top + self.size, left : left + self.size]
@@ -92,6 +93,23 @@ def view_of(data: DataConfig, decoding: Decoding, *, train: bool) -> View:
     """How the samples of a run are cut, for training or for validation."""
     random = train and data.augment == "crop_flip"
     return View(random, data.image_size, data.val_resize, data.crop_min_scale, decoding)
+
+
+def _not_filled(pixels: Any, data: Any) -> Any:
+    """Decoded pixels (height, width, 3) of a JPEG; an error if their last row fills in for missing data."""
+
+    def refuse_early_end(content: Any) -> Any:
+        if jpeg_damage.ends_early(_bytes(content)):
+            raise pillow_decode.CannotDecodeError(jpeg_damage.ENDS_EARLY)
+        return np.bool_(True)
+
+    checked = tf.cond(
+        tf.reduce_all(tf.equal(pixels[-1], jpeg_damage.FILL)),
+        lambda: tf.numpy_function(refuse_early_end, [data], tf.bool, stateful=False),
+        lambda: tf.constant(True),
+    )
+    with tf.control_dependencies([checked]):
+        return tf.identity(pixels)
 
 
 def _is_plain_file(data: Any) -> Any:

@@ -72,6 +72,8 @@ class SingleProcess:
     """Number of this rank on its machine: it uses the GPU of that number."""
     local_count = 1
     """Ranks that this machine has at least."""
+    launched = False
+    """A launcher started the ranks, perhaps on several nodes."""
     board: RankBoard | None = None
     """Where this rank shows what it does."""
 
@@ -147,6 +149,7 @@ class ProcessGroup(SingleProcess):
         """
         self.rank, self.count = rank, count
         self.local_rank, self.local_count = local or (rank, count)
+        self.launched = local is not None
         if meeting.is_local:
             # The name of this machine may not resolve.
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

@@ -24,6 +24,10 @@ _END_SECONDS = 10.0
 _JOIN = dt.timedelta(minutes=15)
 """Time for the other machines to come up."""
 _DONE = "done"
+_FIRST_BEAT_SECONDS = 300.0
+"""Least time for a rank to join: importing torch from a busy network file system takes minutes."""
+_MEET_SECONDS = 60.0
+"""Least patience until the ranks have met."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -47,6 +51,8 @@ class RankLink:
         self._heard: dict[int, tuple[bytes, float]] = {}
         self.patience = 0.0
         """Seconds without a heartbeat after which a rank counts as lost; 0: never."""
+        self.met = False
+        """The ranks have joined their process group."""
         self._closing = threading.Event()
 
     def lead(self, start: Start, on_event: Callable[[int, bytes], None]) -> None:
@@ -112,13 +118,21 @@ class RankLink:
         while not self._closing.wait(_BEAT_SECONDS):
             now = time.monotonic()
             for rank, (_, at) in list(self._heard.items()):
-                if not self.patience or now - at < self.patience:
+                joined = bool(self._heard[rank][0])
+                if not self.patience or now - at < self._patience_now(joined=joined):
                     continue
                 if self._is_done(rank):
                     del self._heard[rank]
                     continue
-                self._on_lost(f"rank {rank}{self._on_host(rank)} has sent no heartbeat for {now - at:.0f} s")
+                lost = "has sent no heartbeat" if joined else "has not joined"
+                self._on_lost(f"rank {rank}{self._on_host(rank)} {lost} for {now - at:.0f} s")
                 return
+
+    def _patience_now(self, *, joined: bool) -> float:
+        """Seconds of silence that are allowed now; imports may hold up a heartbeat until the ranks have met."""
+        if joined and self.met:
+            return self.patience
+        return max(self.patience, _MEET_SECONDS if joined else _FIRST_BEAT_SECONDS)
 
     def _is_done(self, rank: int) -> bool:
         # Only rank 0's store answers for certain: it is in this process.

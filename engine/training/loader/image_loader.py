@@ -21,6 +21,7 @@ from gputrain.engine.dataloading.worker_accounting import WorkerTally, loader_st
 from gputrain.engine.datasets import bad_image_list
 from gputrain.engine.events import LoaderStats
 from gputrain.engine.training.cache.image_cache import CachedSource
+from gputrain.engine.training.loader.remote_prefetch import RemotePrefetch
 from gputrain.engine.training.loader.shard_readahead import ShardReadahead
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.workers.fill_batch import BatchFiller
@@ -73,7 +74,13 @@ class ImageLoader:
         self._rank, self._ranks = dealt
         self._shards = shards
         images = filler.images.shards
-        self._readahead = ShardReadahead(images, shards, filler.seed) if shards and images is not None else None
+        self._readahead: ShardReadahead | RemotePrefetch | None = None
+        self._remote: RemotePrefetch | None = None
+        """Fetches remote shards ahead of their use."""
+        if images is not None and images.remote is not None:
+            self._remote = self._readahead = RemotePrefetch(images, shards, filler.seed, shuffled=train)
+        elif images is not None and shards is not None:
+            self._readahead = ShardReadahead(images, shards, filler.seed)
         self._ahead = ahead
         self._tally = WorkerTally()
         self._locks = LockWaitSampler(threads=pool.kind == "threads")
@@ -171,6 +178,8 @@ class ImageLoader:
         now = time.perf_counter()
         tally, seconds = self._tally, now - self._since
         self._tally, self._since = WorkerTally(), now
+        if self._remote is not None:
+            tally.downloaded += self._remote.take_downloaded()
         new = list(self._bad.items())[self._reported_bad :]
         self._reported_bad = len(self._bad)
         stats = loader_stats(
@@ -180,6 +189,7 @@ class ImageLoader:
             seconds=seconds,
             lock_share=self._locks.take_share(),
             slowest_image=plain(self._images.path(tally.slowest_index), 300) if tally.slowest_index >= 0 else "",
+            remote=self._remote is not None,
         )
         return msgspec.structs.replace(
             stats,

@@ -15,6 +15,7 @@ from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop.lr_schedule import LRSchedule
 from gputrain.engine.shared_loop.nonfinite_loss import NonFinitePolicy
 from gputrain.engine.training.distributed.data_parallel import synchronised_batchnorm
+from gputrain.engine.training.distributed.node_checks import measure_exchange
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loader.data_pipeline import DataPipeline
 from gputrain.engine.training.loader.run_loaders import RunLoaders
@@ -65,6 +66,8 @@ def build_parts(
     """Build all parts; `stack` closes the loaders. Raises BadInput, and StopRequested if a stop was requested."""
     compute = device.set_up(config, reporter.notice, ranks.local_rank, ranks.local_count)
     ranks.use(compute.device)
+    if ranks.launched:
+        measure_exchange(ranks, compute.device, reporter.notice)
     found = _data(config, ranks, reporter, control)
     images, task = found.train, found.task
     reporter.phase(Phase.BUILDING, config.model.model)

@@ -29,9 +29,15 @@ from gputrain.engine.shared_loop.training_loop import TrainingLoop
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loop.build_trainer import build_parts
 from gputrain.engine.training.loop.model_report import model_ready
+from gputrain.engine.training.loop.prepare_checkpoint import prepare_state
+from gputrain.engine.training.loop.requested_trace import RequestedTrace
 from gputrain.engine.training.models import input_config
-from gputrain.engine.training.optim import optimizers
-from gputrain.engine.training.optim.step_failures import Failure, RepeatInParts, classify_failure
+from gputrain.engine.training.optim.step_failures import (
+    Failure,
+    RepeatInParts,
+    classify_failure,
+    raise_unless_repeatable,
+)
 from gputrain.engine.training.runtime import rng_state
 from gputrain.engine.training.state import torch_checkpoint, training_state
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch
@@ -63,7 +69,10 @@ class Trainer(TrainingLoop):
         """`ranks`: the process group of a run with several ranks, each of which has a Trainer; None: one process."""
         self._ranks = ranks or SingleProcess()
         folder = directory / "checkpoints"
-        saver = torch_checkpoint.saver(folder, config.checkpoint, reporter, writes=self._ranks.is_main_process)
+        together = config.distributed.sharding == "full" and self._ranks.count > 1
+        writes = self._ranks.is_main_process
+        saver = torch_checkpoint.saver(folder, config.checkpoint, reporter, writes=writes, together=together)
+        self._folder = folder
         super().__init__(config, reporter, control, BadImages(directory, reporter), saver)
         self._tuner = LiveTuner(reporter)
         self._retune_now = False
@@ -81,6 +90,7 @@ class Trainer(TrainingLoop):
         self._meter, self._windows = parts.meter, parts.windows
         self._epoch_loss, self._metric = parts.meter.epoch, parts.task.metric
         self._validates = parts.validation is not None
+        self._trace = RequestedTrace(self._reporter, self._clock)
         self._tuner.epoch_updates = -(-len(self._supply) // config.optim.accumulation_steps)
         if config.resume_from:
             self._resume()
@@ -89,11 +99,12 @@ class Trainer(TrainingLoop):
 
     def _with_normalization(self, config: RunConfig) -> RunConfig:
         if config.resume_from and config.model.weights and input_config.is_open(config):
-            return input_config.of_checkpoint(config, torch_checkpoint.load(config.resume_from, lambda text: None))
+            stored = torch_checkpoint.load(config.resume_from, lambda text: None, whole=False)
+            return input_config.of_checkpoint(config, stored)
         return input_config.resolve(config)
 
     def _load_checkpoint(self, warn: Callable[[str], None]) -> dict[str, Any]:
-        return torch_checkpoint.load(self._config.resume_from, warn)
+        return torch_checkpoint.load(self._config.resume_from, warn, whole=self._stepper.sharded is None)
 
     def _restore(self, state: dict[str, Any]) -> ResumePosition:
         training_state.restore_order(state, self._images)
@@ -121,6 +132,7 @@ class Trainer(TrainingLoop):
         while (recover := self._train_batches()) is not None:
             recover()
         self._windows.report(self._position, self._lr, force=True)
+        self._trace.end("the epoch ended")
         if self._position.batch >= len(self._supply):
             self._position.batch = 0
 
@@ -156,6 +168,7 @@ class Trainer(TrainingLoop):
         try:
             self._backward(group)
         except (torch.OutOfMemoryError, RepeatInParts) as error:
+            raise_unless_repeatable(error, sharded=self._stepper.sharded is not None)
             failure = classify_failure(error)
         failure = self._synchronize(failure, group.in_steps)
         if failure is Failure.NONE:
@@ -175,10 +188,12 @@ class Trainer(TrainingLoop):
     def _backward(self, group: _Group) -> None:
         """The gradients of this rank's batches: the mean over all batches of the update, once averaged over ranks."""
         share = self._ranks.count / sum(group.in_steps)
+        # With divided weights a rank without a batch in the last step takes part in it.
+        last = group.own if self._stepper.sharded is None else len(group.in_steps)
         for number, batch in enumerate(group.batches, 1):
             with self._clock.computing("prepare"):
                 prepared = self._supply.feed.prepare(batch)
-            loss = self._stepper.backward(prepared, share, last=number == group.own)
+            loss = self._stepper.backward(prepared, share, last=number == last)
             self._step_done(loss, group.in_steps[number - 1], batch)
         if group.own < len(group.in_steps):
             self._step_done(self._stepper.no_batch(), group.in_steps[-1], None)
@@ -236,6 +251,8 @@ class Trainer(TrainingLoop):
             self._ready = msgspec.structs.replace(self._ready, compiled=False, start_step=self.step)
             self._reporter.send(self._ready)
         self._windows.report(self._position, self._lr)
+        if self._control.profile is not None or self._trace.recording:
+            self._record_step()
         self._tuner.update_done(self._position.images, self.step)
         if self._ranks.count == 1:
             self._control.poll()
@@ -246,6 +263,7 @@ class Trainer(TrainingLoop):
             self._retune_now = bool(self._tuner.pending)
         self._save_if_due()
         if self._control.paused:
+            self._trace.end("the run was paused")
             self._end_window()
             if self._ranks.is_main_process:
                 self._control.wait_while_paused(self._reporter.phase, Phase.TRAINING)
@@ -253,6 +271,20 @@ class Trainer(TrainingLoop):
                 self._control.paused = False
             self._control.all_reduce_requests(self._ranks)
             self._skip()
+
+    def _record_step(self) -> None:
+        """Go on with a trace that was asked for. The time that its begin and its end take is no step's."""
+        request = self._control.profile if self._position.batch < len(self._supply) else None
+        if request is not None:
+            self._control.profile = None
+        elif not self._trace.recording or not self._trace.step_done():
+            return
+        self._end_window()
+        if request is not None:
+            self._trace.begin(request)
+        else:
+            self._trace.end()
+        self._skip()
 
     def _save_within(self, kind: Kind) -> None:
         self._end_window()
@@ -279,11 +311,10 @@ class Trainer(TrainingLoop):
 
     def _prepare_state(self) -> Callable[[], dict[str, Any]]:
         where = self._position
-        ema = self._stepper.ema.network if self._stepper.ema is not None else None
-        self._ranks.average_buffers([self._stepper.network, *([ema] if ema is not None else [])])
-        optimizers.gather_state(self._stepper.optimizer)
-        rng_states = self._ranks.gather(training_state.generator_states()) if self._ranks.count > 1 else ()
-        return lambda: training_state.state_of(where, self._config, self._images, self._stepper, rng_states)
+        folder = None
+        if self._stepper.sharded is not None and self._ranks.broadcast_object(self._saver.is_due(where)):
+            folder = self._folder
+        return prepare_state(where, self._config, self._images, self._stepper, self._ranks, folder)
 
     def _leave(self) -> None:
         self._ranks.leave()

@@ -81,7 +81,11 @@ class Validation:
 
     def _sums(self, stepper: TrainStep) -> tuple[Scores, int] | None:
         """This rank's sums and number of images; None if a stop was requested."""
-        images, scores, network = 0, self.task.scores(), stepper.evaluated
+        with stepper.gathered() as network:
+            return self._sums_of(network, stepper)
+
+    def _sums_of(self, network: nn.Module, stepper: TrainStep) -> tuple[Scores, int] | None:
+        images, scores = 0, self.task.scores()
         data = self.config.data
         self.max_samples = min(self.max_samples, stepper.part_size(data.val_batch_size or data.batch_size))
         network.eval()

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision import models
 
 from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
@@ -71,6 +70,8 @@ def model_of(config: RunConfig, outputs: int, named_weights: str, notice: Notice
         if named_weights:
             raise BadInput(torchvision_models.why_no_weights(name, named_weights))
         return SimpleCNN(outputs, config.model.width)
+    from torchvision import models  # half a second, which no other model needs
+
     known = models.list_models(module=models)
     if name not in known:
         raise BadInput(torchvision_models.unknown_model(name, known))
@@ -93,6 +94,8 @@ def _user_model(config: RunConfig, outputs: int, named_weights: str) -> nn.Modul
 
 
 def _torchvision_model(name: str, outputs: int, size: int) -> nn.Module:
+    from torchvision import models
+
     options: dict[str, Any] = {"num_classes": outputs}
     if name in ("inception_v3", "googlenet"):
         options |= {"aux_logits": False, "init_weights": True}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from torchvision import models
 
 from gputrain.engine.common import files
 from gputrain.engine.common.sanitize import plain
@@ -101,6 +100,8 @@ def _default(model: str, file: str) -> InputConfig:
 
 
 def _torchvision(model: str, weights: str, note: str) -> InputConfig | None:
+    from torchvision import models  # only where a model of torchvision's is asked for: it takes half a second
+
     if weights == "DEFAULT" and (model not in models.list_models(module=models) or not _has_weights(model)):
         return None
     entry = weights_entry(model, weights)
@@ -122,6 +123,8 @@ def _torchvision(model: str, weights: str, note: str) -> InputConfig | None:
 
 
 def _has_weights(model: str) -> bool:
+    from torchvision import models
+
     return bool(models.get_model_weights(model).__members__)
 
 

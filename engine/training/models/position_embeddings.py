@@ -7,11 +7,13 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+if TYPE_CHECKING:
+    from torchvision.models.vision_transformer import VisionTransformer
 
 _POSITIONS = "encoder.pos_embedding"
 _TIMM_FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained", "pretrained_filter_fn")
@@ -22,6 +24,8 @@ State = dict[str, torch.Tensor]
 
 def adapt(network: nn.Module, state: Mapping[str, torch.Tensor]) -> State:
     """`state` for `network`: interpolated position embeddings, and timm's own conversion for timm's models."""
+    from torchvision.models.vision_transformer import VisionTransformer  # only for weights: it takes half a second
+
     if isinstance(network, VisionTransformer):
         return _torchvision_vit(network, state)
     if type(network).__module__.startswith("timm.models."):
@@ -30,6 +34,8 @@ def adapt(network: nn.Module, state: Mapping[str, torch.Tensor]) -> State:
 
 
 def _torchvision_vit(network: VisionTransformer, state: Mapping[str, torch.Tensor]) -> State:
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
     positions = state.get(_POSITIONS)
     if positions is None or positions.ndim != 3 or positions.shape == network.encoder.pos_embedding.shape:
         return dict(state)

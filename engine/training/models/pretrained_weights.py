@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torchvision import models
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
@@ -178,6 +177,8 @@ def torchvision_weights(model: str, weights: str) -> dict[str, Any]:
 
 def weights_entry(model: str, weights: str) -> Any:
     """The member of torchvision's weights enum of `model` called `weights`. Raises BadInput."""
+    from torchvision import models  # see `create_model`
+
     known = models.get_model_weights(model)
     names = tuple(member.name for member in known)
     # ResNet50_Weights.DEFAULT is how the documentation writes it.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torchvision.models.resnet import ResNet
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
@@ -82,6 +81,8 @@ def encoder_of(network: nn.Module) -> nn.Module:
     """The part of an image classifier that returns feature maps (N, C, h, w). Raises BadInput if it has none."""
     if isinstance(network, SimpleCNN):
         return nn.Sequential(network.stem, network.stages)
+    from torchvision.models.resnet import ResNet
+
     if isinstance(network, ResNet):
         return nn.Sequential(*list(network.children())[:-2])
     features = getattr(network, "features", None)

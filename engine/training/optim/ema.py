@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from gputrain.engine.training.distributed.sharded_network import own_part
+
 
 class Ema:
     """EMA of a network's weights and buffers; validation and export use it instead of the trained weights.
@@ -38,4 +40,6 @@ class Ema:
 
 def _floats(network: nn.Module) -> list[torch.Tensor]:
     tensors: Iterable[torch.Tensor] = (*network.parameters(), *network.buffers())
-    return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+    # With divided weights each rank averages its part.
+    own = (own_part(tensor.detach()) for tensor in tensors if tensor.is_floating_point())
+    return [tensor for tensor in own if tensor.numel()]

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from gputrain.engine.training.distributed.sharded_network import whole
 from gputrain.engine.training.optim.optimizers import own_optimizer
 
 
@@ -31,7 +32,7 @@ class NonFiniteGradientGuard:
                 p.grad for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None
             ]
             # The maximum norm: unlike a sum of squares it overflows only where a gradient does.
-            norm = nn.utils.get_total_norm(gradients, math.inf)
+            norm = whole(nn.utils.get_total_norm(gradients, math.inf))
         return norm.isfinite().logical_not_()
 
     def update(self, skip: torch.Tensor) -> None:

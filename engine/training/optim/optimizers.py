@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.distributed.process_group import ProcessGroup, SingleProcess, collective_errors
 from gputrain.engine.training.optim.lamb import Lamb
+
+if TYPE_CHECKING:
+    from torch.distributed.optim import ZeroRedundancyOptimizer
 
 
 def make_optimizer(network: nn.Module, config: RunConfig, ranks: SingleProcess | None = None) -> torch.optim.Optimizer:
@@ -26,6 +29,8 @@ def make_optimizer(network: nn.Module, config: RunConfig, ranks: SingleProcess |
     ]
     kind, values = _kind(config)
     if config.distributed.sharding == "zero1" and isinstance(ranks, ProcessGroup):
+        from torch.distributed.optim import ZeroRedundancyOptimizer  # takes a second: no other run waits for it
+
         groups = [group for group in groups if group["params"]]
         made: torch.optim.Optimizer = ZeroRedundancyOptimizer(groups, kind, process_group=ranks.devices, **values)
     else:
@@ -55,15 +60,36 @@ def _kind(config: RunConfig) -> tuple[Any, dict[str, Any]]:
 
 def own_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """The optimizer that updates this rank's share of the parameters: `optimizer` itself without sharding."""
-    own: torch.optim.Optimizer = optimizer.optim if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer
+    sharded = _sharded(optimizer)
+    own: torch.optim.Optimizer = optimizer if sharded is None else sharded.optim
     return own
+
+
+def _sharded(optimizer: torch.optim.Optimizer) -> ZeroRedundancyOptimizer | None:
+    """`optimizer` if it is sharded; the module of its class is imported only then."""
+    module = sys.modules.get("torch.distributed.optim")
+    return optimizer if module is not None and isinstance(optimizer, module.ZeroRedundancyOptimizer) else None
+
+
+def writes(optimizer: torch.optim.Optimizer) -> int:
+    """Autograd's version counters of the weights and of each group's first optimizer state, added up.
+
+    State that the update creates starts at 0.
+    """
+    count = 0
+    for group in optimizer.param_groups:
+        count += sum(parameter._version for parameter in group["params"])
+        for first in group["params"][:1]:
+            kept = optimizer.state.get(first, {}).values()
+            count += sum(value._version for value in kept if isinstance(value, torch.Tensor))
+    return count
 
 
 def gather_state(optimizer: torch.optim.Optimizer) -> None:
     """Before `state_dict` on rank 0, on all ranks: bring the state of a sharded optimizer to rank 0."""
-    if isinstance(optimizer, ZeroRedundancyOptimizer):
+    if (sharded := _sharded(optimizer)) is not None:
         with collective_errors():
-            optimizer.consolidate_state_dict(to=0)
+            sharded.consolidate_state_dict(to=0)
 
 
 def _set_momentum(sgd: torch.optim.SGD) -> None:

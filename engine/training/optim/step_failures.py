@@ -23,6 +23,15 @@ class Failure(IntEnum):
     """Out of GPU memory: the update has to be repeated in smaller parts."""
 
 
+def raise_unless_repeatable(error: Exception, *, sharded: bool) -> None:
+    """Raises NoGpuMemoryError with divided weights: the other ranks wait for this one within the step."""
+    if sharded and not isinstance(error, RepeatInParts):
+        raise NoGpuMemoryError(
+            "GPU memory ran out, which with sharding=full ends the run; use a smaller batch_size, model or image_size, "
+            "or gradient_checkpointing=true"
+        ) from error
+
+
 def classify_failure(error: Exception) -> Failure:
     """The failure that an exception of `TrainStep.backward` means."""
     return Failure.REPEAT if isinstance(error, RepeatInParts) else Failure.MEMORY

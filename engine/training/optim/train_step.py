@@ -11,12 +11,15 @@ from torch import nn
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.training.distributed.data_parallel import DataParallel
-from gputrain.engine.training.distributed.process_group import ProcessGroup, RankLostError, SingleProcess
+from gputrain.engine.training.distributed.parallel_network import parallel_network
+from gputrain.engine.training.distributed.process_group import RankLostError, SingleProcess
+from gputrain.engine.training.distributed.sharded_network import ShardedNetwork
 from gputrain.engine.training.networks import torch_compile
+from gputrain.engine.training.networks.blocks import blocks_of
 from gputrain.engine.training.networks.gradient_checkpointing import checkpoint_blocks
 from gputrain.engine.training.optim import optimizers
 from gputrain.engine.training.optim.batchnorm_buffers import BatchNormBuffers
+from gputrain.engine.training.optim.clip_gradients import clip_gradients
 from gputrain.engine.training.optim.ema import Ema
 from gputrain.engine.training.optim.nonfinite_gradients import NonFiniteGradientGuard, initial_gradient
 from gputrain.engine.training.optim.step_failures import NoGpuMemoryError, RepeatInParts
@@ -45,14 +48,16 @@ class TrainStep:
         """`ranks`: the process group; None: a single process."""
         self.network = network
         self._ranks = ranks or SingleProcess()
-        self._parallel: DataParallel | None = None
-        if isinstance(self._ranks, ProcessGroup):
-            compression = config.distributed.gradient_compression
-            self._parallel = DataParallel(network, self._ranks, clock.computed, compression)
-        self.optimizer = optimizers.make_optimizer(network, config, self._ranks)
-        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.is_gpu and compute.precision == "fp16")
+        self._parallel = parallel_network(network, config.distributed, self._ranks, clock.computed)
+        self.sharded = self._parallel if isinstance(self._parallel, ShardedNetwork) else None
+        """With ``sharding: full``: the division of the weights. All ranks then pass through every step together."""
         # Copied before the blocks are wrapped for gradient checkpointing, which binds them to their modules.
         self.ema = Ema(network, config.optim.ema_decay) if config.optim.ema_decay else None
+        if self.sharded is not None:
+            others = [self.ema.network] if self.ema is not None else []
+            self.sharded.divide(others, blocks_of, compute.autocast_dtype)
+        self.optimizer = optimizers.make_optimizer(network, config, self._ranks)
+        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.is_gpu and compute.precision == "fp16")
         if config.speed.gradient_checkpointing and not checkpoint_blocks(network):
             notice("warning", f"gradient_checkpointing: {config.model.model} has no blocks to recompute: off")
         self.parts = 1
@@ -88,8 +93,14 @@ class TrainStep:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network for validation: the EMA if there is one."""
+        """The network for validation: the EMA if there is one; see `gathered`."""
         return self.network if self.ema is None else self.ema.network
+
+    def gathered(self) -> contextlib.AbstractContextManager[nn.Module]:
+        """`evaluated` with all its weights in this process; all ranks enter together."""
+        if self.sharded is None:
+            return contextlib.nullcontext(self.evaluated)
+        return self.sharded.gathered(self.evaluated)
 
     @property
     def loss_scale(self) -> torch.Tensor | None:
@@ -125,6 +136,9 @@ class TrainStep:
     def no_batch(self) -> torch.Tensor:
         """For the last step of an epoch if it has no batch for this rank; returns a loss for `exchange_losses`."""
         self._buffers.begin()
+        if self.sharded is not None:
+            with self._compute.autocast():
+                self.sharded.pass_without_batch(self.part_size)
         self._losses.append(torch.zeros((), device=self._compute.device))
         return self._losses[-1]
 
@@ -144,8 +158,11 @@ class TrainStep:
             return self._backward(batch, share, last=last)
         except (torch.OutOfMemoryError, RankLostError):
             raise
-        except Exception as error:  # noqa: BLE001 - a compiler's failure can be of any type
+        except Exception as error:  # A compiler's failure can be of any type.
             why = plain(f"{type(error).__name__}: {error}".splitlines()[0], 300)
+            if self.sharded is not None:
+                fix = "with sharding=full the step can't be repeated; use compile=false"
+                raise RuntimeError(f"torch.compile failed: {why}; {fix}") from error
         self._notice("warning", f"torch.compile failed, going on without it: {why}")
         self._forward, self.compiled, self._graphs = torch_compile.undo(self.network), False, False
         if self._parallel is not None:
@@ -159,6 +176,8 @@ class TrainStep:
 
     def _backward(self, batch: PreparedBatch, share: float, *, last: bool) -> torch.Tensor:
         total = torch.zeros((), device=self._compute.device)
+        if self.sharded is not None:
+            self.sharded.agree_on_shape(batch.images.shape)
         self._buffers.begin()
         if self._graphs:
             self._allocate_gradients()
@@ -213,13 +232,13 @@ class TrainStep:
                 parameters["lr"] = lr
             # Several ranks can't repeat an update that one of them has begun.
             repeatable = self._parallel is None
-            before, states = self._writes() if repeatable else 0, len(self.optimizer.state)
+            before, states = optimizers.writes(self.optimizer) if repeatable else 0, len(self.optimizer.state)
             try:
                 self._update()
                 if self.ema is not None:
                     self.ema.update(self.network, number, self.skipped)
             except torch.OutOfMemoryError as error:
-                if repeatable and self._writes() == before:
+                if repeatable and optimizers.writes(self.optimizer) == before:
                     # Optimizer state made in this update; the last entry may be incomplete.
                     for parameter in list(self.optimizer.state)[states:]:
                         del self.optimizer.state[parameter]
@@ -230,24 +249,11 @@ class TrainStep:
                 ) from error
             self.discard()
 
-    def _writes(self) -> int:
-        """Autograd's version counters of the weights and of each group's first optimizer state, added up.
-
-        State that the update creates starts at 0.
-        """
-        count = 0
-        for group in self.optimizer.param_groups:
-            count += sum(parameter._version for parameter in group["params"])
-            for first in group["params"][:1]:
-                kept = self.optimizer.state.get(first, {}).values()
-                count += sum(value._version for value in kept if isinstance(value, torch.Tensor))
-        return count
-
     def _update(self) -> None:
         if self._config.optim.clip_grad_norm or self._guard is not None:
             self.scaler.unscale_(self.optimizer)
         if self._config.optim.clip_grad_norm:
-            self.grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optim.clip_grad_norm)
+            self.grad_norm = clip_gradients(self.network, self._config.optim.clip_grad_norm)
         if self._guard is None:
             self.scaler.step(self.optimizer)
         else:

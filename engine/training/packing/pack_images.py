@@ -23,6 +23,7 @@ from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets import image_files
 from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.datasets.shards import packed_index
 from gputrain.engine.datasets.shards.shard_patterns import SUFFIXES, shown
 from gputrain.engine.imaging import jpeg_header
 from gputrain.engine.jobs.pack_shards import PackOrder
@@ -154,7 +155,7 @@ class SplitPacker:
         finally:
             writer.close()
         if written:
-            verify(temporary, self._order.format, written)
+            packed_index.write(temporary, name, verify(temporary, self._order.format, written))
             temporary.replace(self._to / name)
             state.shards.append(name)
         else:

@@ -15,6 +15,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets.shards import parquet_rows, tar_samples
 from gputrain.engine.datasets.shards.parquet_columns import pyarrow_parquet
 from gputrain.engine.datasets.shards.shard_patterns import shown
+from gputrain.engine.datasets.shards.shard_scan import ShardScan
 from gputrain.engine.datasets.shards.tar_samples import AUTO
 
 _GROUP_BYTES = 32 << 20
@@ -122,10 +123,10 @@ class ParquetWriter:
             os.close(handle)
 
 
-def verify(path: Path, form: str, written: Sequence[tuple[int, int]]) -> None:
+def verify(path: Path, form: str, written: Sequence[tuple[int, int]]) -> ShardScan:
     """Read a shard back as training does, and compare it with what was `written`: (CRC-32, label) of each image.
 
-    Raises BadInput naming the shard.
+    Returns its scan. Raises BadInput naming the shard.
     """
     if form == "parquet":
         scan = parquet_rows.scan_parquet(str(path), AUTO, AUTO, lambda _: None)
@@ -139,3 +140,4 @@ def verify(path: Path, form: str, written: Sequence[tuple[int, int]]) -> None:
         os.close(handle)
     if scan.damage or found != list(written):
         raise BadInput(f"{shown(path)}: what was read back differs from what was written: is the disk damaged?")
+    return scan

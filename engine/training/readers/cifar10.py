@@ -70,7 +70,8 @@ def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     """See `Reader`. `data_dir` is the folder with the batches, or its parent; all images are loaded into memory."""
     folder = folder_layouts.cifar_folder(config.data.data_dir)
     names = _load(folder / folder_layouts.CIFAR_META).get("label_names")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    names = [_text(name) for name in names] if isinstance(names, list) else []
+    if not names or not all(isinstance(name, str) for name in names):
         raise BadInput(
             f"{plain(str(folder / folder_layouts.CIFAR_META), 300)}: has no label_names; unpack the data set anew"
         )
@@ -121,4 +122,9 @@ def _load(path: Path) -> dict[str, Any]:
         raise BadInput(f"{plain(str(path), 300)}: cannot be read ({why}); unpack the data set anew") from None
     if not isinstance(content, dict):
         raise BadInput(f"{plain(str(path), 300)}: holds a {type(content).__name__}; unpack the data set anew")
-    return content
+    # Who reads the files with encoding="bytes" and writes them again gets bytes for texts.
+    return {_text(key): value for key, value in content.items()}
+
+
+def _text(value: Any) -> Any:
+    return value.decode("latin1") if isinstance(value, bytes) else value

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,6 +53,8 @@ class StepClock:
     def __init__(self, compute: Compute, board: RankBoard | None = None) -> None:
         """`board`: where this rank shows what it does, if there are several."""
         self._gpu = compute.is_gpu
+        self.data_span: Callable[[], AbstractContextManager[object]] | None = None
+        """While a trace is recorded: marks the wait for a batch in it."""
         self._enter = board.enter if board is not None else lambda place: None
         self._pending: deque[_QueuedWork] = deque()
         self._computed: float | torch.cuda.Event | None = None
@@ -85,7 +88,11 @@ class StepClock:
         """Count the time inside as waiting for a batch."""
         self._enter("the wait for data")
         began = time.perf_counter()
-        yield
+        if self.data_span is None:
+            yield
+        else:
+            with self.data_span():
+                yield
         self._enter("other work")
         self._waited += time.perf_counter() - began
         self._waited_first |= self._first_of_epoch

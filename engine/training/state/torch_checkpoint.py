@@ -16,6 +16,7 @@ from gputrain.engine.checkpointing.checkpoint_saver import CheckpointSaver
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import CheckpointConfig
 from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.training.distributed import shard_files
 from gputrain.engine.training.state import state_snapshot
 
 
@@ -41,7 +42,9 @@ class TorchCheckpointFormat:
     def read(self, path: Path) -> dict[str, Any]:
         """See `checkpoint_files.CheckpointFormat`."""
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return state if isinstance(state, dict) else {}
+        if not isinstance(state, dict):
+            return {}
+        return {**state, "shards_at": shard_files.folder_of(state, path)}
 
 
 class Checkpoints(CheckpointFiles):
@@ -51,16 +54,26 @@ class Checkpoints(CheckpointFiles):
         super().__init__(folder, keep_last, TorchCheckpointFormat())
 
 
-def saver(folder: Path, config: CheckpointConfig, reporter: EventReporter, *, writes: bool = True) -> CheckpointSaver:
-    """Saver of a run's checkpoints. `writes` False: another rank writes them, this one only counts."""
+def saver(
+    folder: Path, config: CheckpointConfig, reporter: EventReporter, *, writes: bool = True, together: bool = False
+) -> CheckpointSaver:
+    """Saver of a run's checkpoints. `writes` False: another rank writes them, this one only counts.
+
+    `together`: all ranks write their parts, while the training waits.
+    """
 
     def warn(text: str) -> None:
         reporter.notice("warning", text)
 
-    copier = state_snapshot.StateSnapshot(warn) if config.async_checkpoints else None
+    copier = state_snapshot.StateSnapshot(warn) if config.async_checkpoints and not together else None
     return CheckpointSaver(Checkpoints(folder, config.keep_last) if writes else None, reporter, copier)
 
 
-def load(source: str, warn: Callable[[str], None]) -> dict[str, Any]:
-    """See `newest_checkpoint.load`."""
-    return newest_checkpoint.load(source, TorchCheckpointFormat(), warn)
+def load(source: str, warn: Callable[[str], None], *, whole: bool = True) -> dict[str, Any]:
+    """See `newest_checkpoint.load`.
+
+    `whole` False: the tensors of a sharded checkpoint stay in the folder that ``shards_at`` names, a Path.
+    """
+    state = newest_checkpoint.load(source, TorchCheckpointFormat(), warn)
+    folder = state.get("shards_at")
+    return shard_files.with_tensors(state, folder) if whole and folder is not None else state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +13,11 @@ from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.training.distributed import shard_files
+from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime import rng_state
+from gputrain.engine.training.state import sharded_state
 
 
 def state_of(
@@ -22,10 +26,12 @@ def state_of(
     images: ImageSet,
     stepper: TrainStep,
     rng_of_ranks: Sequence[dict[str, Any]] = (),
+    shards: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A checkpoint's content: tensors and plain values only, so that ``weights_only`` loading can read it.
 
-    `rng_of_ranks`: `generator_states` of each rank, if there are several.
+    `rng_of_ranks`: `generator_states` of each rank, if there are several. `shards`: where the tensors of the training
+    are instead, see `shard_files.write`.
     """
     return {
         "position": asdict(position),
@@ -33,15 +39,36 @@ def state_of(
         "order": _sampler_order(position, images),
         "classes": list(images.classes),
         "train_images": len(images),
-        "model": stepper.network.state_dict(),
-        "ema": stepper.ema.network.state_dict() if stepper.ema is not None else None,
-        "optimizer": stepper.optimizer.state_dict(),
+        **(_tensors(stepper) if shards is None else _without_tensors(stepper, shards)),
         "scaler": stepper.scaler.state_dict(),
         "parts": stepper.parts,
         # Order and augmentation are functions of (seed, epoch, index); dropout and user models use these generators.
         **generator_states(),
         "of_ranks": list(rng_of_ranks),
     }
+
+
+def _tensors(stepper: TrainStep) -> dict[str, Any]:
+    return {
+        "model": stepper.network.state_dict(),
+        "ema": stepper.ema.network.state_dict() if stepper.ema is not None else None,
+        "optimizer": stepper.optimizer.state_dict(),
+    }
+
+
+def _without_tensors(stepper: TrainStep, shards: dict[str, Any]) -> dict[str, Any]:
+    groups = stepper.optimizer.state_dict()["param_groups"]
+    return {"model": None, "ema": None, "optimizer": {"state": {}, "param_groups": groups}, "shards": shards}
+
+
+def write_shards(folder: Path, step: int, stepper: TrainStep, ranks: SingleProcess) -> dict[str, Any]:
+    """With divided weights, on all ranks: write the tensors; returns `shards` for `state_of`.
+
+    Raises OSError and RankLostError.
+    """
+    ema = stepper.ema.network if stepper.ema is not None else None
+    tensors = sharded_state.tensors_of(stepper.network, ema, stepper.optimizer)
+    return shard_files.write(folder, step, tensors, ranks)
 
 
 def generator_states() -> dict[str, Any]:
@@ -71,10 +98,21 @@ def restore_order(state: dict[str, Any], images: ImageSet) -> None:
 
 def restore(state: dict[str, Any], stepper: TrainStep) -> None:
     """Load a checkpoint's content, which passed `check_continuation`, except for its position and generators."""
-    stepper.network.load_state_dict(state["model"])
-    if stepper.ema is not None:
-        stepper.ema.network.load_state_dict(state["ema"] or state["model"])
-    _restore_optimizer(stepper.optimizer, state["optimizer"])
+    ema = stepper.ema.network if stepper.ema is not None else None
+    optimizer = state["optimizer"]
+    if stepper.sharded is None:
+        stepper.network.load_state_dict(state["model"])
+        if ema is not None:
+            ema.load_state_dict(state["ema"] or state["model"])
+    elif (folder := state.get("shards_at")) is not None:
+        groups = optimizer["param_groups"]
+        optimizer = sharded_state.from_shards(folder, groups, stepper.network, ema, stepper.optimizer)
+    else:
+        sharded_state.load_divided(stepper.network, state["model"])
+        if ema is not None:
+            sharded_state.load_divided(ema, state["ema"] or state["model"])
+        optimizer = sharded_state.divided_optimizer_state(optimizer, stepper.optimizer)
+    _restore_optimizer(stepper.optimizer, optimizer)
     if stepper.scaler.is_enabled() and state["scaler"]:
         stepper.scaler.load_state_dict(state["scaler"])
     stepper.parts = state["parts"]

@@ -201,7 +201,7 @@ def read_image(images: ImageSet, index: int, meter: BatchAccounting) -> bytes:
         return read_file(images.path(index), meter)
     start = time.perf_counter()
     try:
-        data = shards.read(index, MAX_FILE)
+        data = shards.read(index, MAX_FILE, meter.downloaded)
     except ShardFault as fault:
         raise BadImage(shards.place(index), fault.why) from None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import functools
 import os
@@ -13,7 +14,9 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from gputrain.engine.common.errors import BadInput
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
+from gputrain.engine.probe.on_request import stack_dump
 from gputrain.engine.processes.watchdog import STACKS_SIGNAL
 from gputrain.engine.training.workers import slot_buffer, worker_pool
 from gputrain.engine.training.workers.fill_batch import BatchFiller
@@ -56,6 +59,7 @@ def worker_loop(pipe: Connection, filler: BatchFiller, shape: SlotShape) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     faulthandler.register(STACKS_SIGNAL, all_threads=True)
+    stack_dump.install()
     torch.set_num_threads(1)
     memory = SharedMemory(shape.total_bytes + WorkerControl.BYTES, reduction.recv_handle(pipe))
     slots, control, meter = slot_buffer.slots_in(memory.tensor, shape), WorkerControl(memory.tensor), BatchAccounting()
@@ -78,5 +82,7 @@ def _picklable(filled: FilledBatch) -> FilledBatch:
     """`filled` with its error as text: not every exception can be pickled."""
     if filled.error is None:
         return filled
+    if isinstance(filled.error, BadInput):  # a message for the user, of whatever sub-class
+        return dataclasses.replace(filled, error=BadInput(str(filled.error)))
     text = "".join(traceback.format_exception(filled.error))
     return FilledBatch(filled.number, filled.slot, 0, filled.tally, error=WorkerError(f"in pid {os.getpid()}: {text}"))

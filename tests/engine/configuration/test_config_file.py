@@ -55,6 +55,9 @@ def _values(setting: Setting) -> st.SearchStrategy[Any]:
         return st.sampled_from(setting.choices)
     if setting.kind is bool:
         return st.booleans()
+    if setting.name == "hosts":
+        words = st.from_regex(r"[a-z]{1,8}(@[a-z]{1,8})?(:[1-9][0-9]{0,3})?", fullmatch=True)
+        return st.lists(words, max_size=4, unique=True).map(",".join)
     if setting.name == "value_range":
         ranges = st.tuples(st.integers(-(2**40), 2**40), st.floats(0.25, 1e9)).map(lambda r: [r[0], r[0] + r[1]])
         return st.sampled_from(("auto", "bits")) | ranges.map(value_range.normalised)

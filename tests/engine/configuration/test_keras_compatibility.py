@@ -55,6 +55,7 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
         # Of several devices.
         *("global_batch_size", "gradient_compression", "sync_batchnorm", "sharding", "rank_timeout", "max_restarts"),
         *("gpu_bandwidth", "network_bandwidth"),
+        *("min_nodes", "node_timeout", "master_addr", "remote_python"),
     }
     assert handled | used | parts == set(VALUES)
     assert not handled & used

@@ -40,6 +40,7 @@ def test_it_is_the_same_for_any_number_of_processes(private_homes: Path, monkeyp
     demo_dataset.ensure_demo(lambda done, total: pytest.fail("drawn again"), counts=SMALL)
 
 
+@pytest.mark.long
 def test_mean_colours_do_not_predict_the_class() -> None:
     """A linear and a nearest-neighbour classifier on means and standard deviations, on unseen images."""
     features, labels = [], []

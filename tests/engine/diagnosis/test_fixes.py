@@ -91,6 +91,16 @@ def test_ram_pressure_proposes_the_mildest_change_first(
     assert found["ram-pressure"].severity == "warning"
 
 
+def test_a_slow_network_says_what_it_would_take() -> None:
+    slow: dict[str, Any] = {"download_share": 0.8, "download_rate": 60.0 * (1 << 20), "wait": 0.4}
+    first = judged(READING, **slow)["network"]
+    assert "Shards come at 60 MiB/s; for the device not to wait, it takes 100 MiB/s." in first.action
+    assert "Later epochs read the shards from the local cache, as far as the disk has room." in first.action
+    later = judged(READING, {"remote_cache_gib": 5.0}, **slow, epoch=1)["network"]
+    assert "To keep all shards on this machine, raise remote_cache_gib;" in later.action
+    assert first.changes == later.changes == {}
+
+
 def test_ram_used_by_other_programs_is_not_blamed_on_the_run() -> None:
     hint = judged(FED, ram_used=0.98, ram_total=16 * GIB, run_memory=GIB)["ram-pressure"]
     assert (hint.severity, hint.changes) == ("critical", {})

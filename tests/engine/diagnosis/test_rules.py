@@ -38,6 +38,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("the disk is slow", READING, {"epoch": 1}, "disk", {"cache": "ram"}),
     ("the disk is read the first time", READING, {"from_disk": 0.9}, "cold-cache", {}),
     ("the files do not fit", READING, {"from_disk": 0.9, "data_bytes": 60 * GIB}, "disk", {"cache": "ram"}),
+    ("remote shards are waited for", READING, {"download_share": 0.8, "download_rate": 4e7}, "network", {}),
+    ("remote shards, but from the cache", READING, {"download_share": 0.1, "epoch": 1}, "disk", {"cache": "ram"}),
     ("they are read again", READING, {"from_disk": 0.9, "epoch": 2}, "cache-thrash", {"cache": "disk"}),
     ("reading comes from memory", GPU, {"read_share": 0.8, "cpu_ratio": 0.95}, "few-workers", {"num_workers": 7}),
     ("workers and others take turns", STARVED, {"foreign_cpu": 2.0}, "cpu-neighbour", {}),
@@ -131,6 +133,8 @@ def test_each_cause_has_a_case() -> None:
     named = {case[3] for case in CASES} | {"ram-pressure", "no-tensor-cores", "gpu-neighbour"}
     # What only a script of the user's own shows has its case in test_script_rules.
     named |= {"loader-started-twice"}
+    # What only a trace shows: in test_trace_rules.
+    named |= {"sync-points", "small-operators", "small-cpu-operators", "exposed-copies"}
     assert {cause.id for cause in CAUSES} == named
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from fakes.images import dark_and_light
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.jobs.bench_job import measure_speed
 
 
+@pytest.mark.long
 def test_configuration_is_measured_from_a_filled_cache(tmp_path: Path) -> None:
     data, messages = dark_and_light(tmp_path, 6), list[str]()
     config = settings.build(

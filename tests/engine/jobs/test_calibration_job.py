@@ -29,6 +29,7 @@ def config(data: Path, **changes: object) -> RunConfig:
     return settings.build({"dataset": "imagefolder", "data_dir": str(data), **SMALL, **changes})
 
 
+@pytest.mark.long
 def test_all_parts_are_measured_on_real_images(tmp_path: Path) -> None:
     data = dark_and_light(tmp_path, 6)
     machine, wanted, messages = inspect_machine(), config(data, accumulation_steps=2, cache="ram"), list[str]()

@@ -346,3 +346,22 @@ def test_a_jpeg_that_another_one_interrupts_is_bad_in_both_engines(tmp_path: Pat
         pixels = tf.function(View(random, SIDE, SIDE, 0.5).pixels, autograph=False)
         with pytest.raises(tf_data_pipeline._FILE_ERRORS):
             pixels(tf.constant(str(path)), draws)
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_a_jpeg_whose_lower_part_is_missing_is_bad(tmp_path: Path, random: bool) -> None:
+    from gputrain.engine.dataloading import random_resized_crop
+    from gputrain.engine.keras.data import tf_data_pipeline
+    from gputrain.engine.keras.data.tf_transforms import View
+    from gputrain.engine.keras.library import tf
+
+    whole = saved("JPEG")()
+    path = tmp_path / "image.jpg"
+    path.write_bytes(whole[: whole.index(b"\xff\xda") + 60].rstrip(b"\xff") + b"\xff\xd9")
+    draws = tf.constant(random_resized_crop.uniforms(0, 0, np.array([7]))[0])
+    pixels = tf.function(View(random, SIDE, SIDE, 1.0).pixels, autograph=False)
+    with pytest.raises(tf_data_pipeline._FILE_ERRORS, match="compressed data end too early"):
+        pixels(tf.constant(str(path)), draws)
+    # Grey of the same value is no damage.
+    Image.new("L", (SIDE, SIDE), 128).save(path)
+    assert (pixels(tf.constant(str(path)), draws).numpy() == 128).all()

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.configuration.resume_changes import check_changes
 from gputrain.engine.events import Tuned
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.kept_changes import KEPT, KeptChanges
@@ -84,3 +85,15 @@ def test_several_ranks_on_a_cpu_are_kept() -> None:
     plan = plan_from_run(run, {}, NO_GPU)
     assert (plan.config.devices, plan.origins["devices"]) == (2, "you")
     assert plan_from_run(run, {"devices": 1}, NO_GPU).config.devices == 1
+
+
+def test_a_run_on_hosts_goes_on_with_others_and_the_same_images_per_update() -> None:
+    run = run_directory.create("two-hosts")
+    config = settings.build({"recipe": "demo", "device": "cpu", "hosts": "a,b", "batch_size": 4})
+    launch.write_settings(run, config, PlanRecord({"hosts": "you", "device": "you"}, ()))
+    assert plan_from_run(run, {}, NO_GPU).config.distributed.hosts == "a,b"
+    for hosts, steps in (("a", 2), ("", 2), ("c,d", 1)):
+        plan = plan_from_run(run, {"hosts": hosts}, NO_GPU)
+        assert (plan.config.data.batch_size, plan.config.optim.accumulation_steps) == (4, steps)
+        notes = check_changes(settings.flatten(config), settings.flatten(plan.config))
+        assert any(f"hosts: was a,b and is {hosts or 'this machine'}" in note for note in notes)

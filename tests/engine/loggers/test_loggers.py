@@ -152,6 +152,7 @@ def test_a_finished_run_is_read_back_by_tensorboard(run: RunDir, tmp_path: Path)
     assert told["compile"].bool_value is False
 
 
+@pytest.mark.long
 def test_a_finished_run_is_read_back_from_the_file_of_wandb(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     record(run, BEGUN + REST)
@@ -292,6 +293,7 @@ def test_a_hanging_logger_is_reported_once_and_killed_at_the_end(run: RunDir, ow
     assert not process.is_running()
 
 
+@pytest.mark.long
 def test_a_run_logs_itself(run: RunDir, tmp_path: Path) -> None:
     """Through the supervisor, which does not wait: its logger goes on alone, and then ends."""
     run.config.write_text("dataset: imagefolder\ndata_dir: /nowhere\nmonitor:\n  loggers: tensorboard\n")

@@ -31,6 +31,7 @@ def saved_bytes(model: torch.nn.Module, images: int, half: bool) -> int:
     return sum(size for place, size in storages.items() if place not in own)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1"])
 @pytest.mark.parametrize("half", [False, True])
 def test_the_table_equals_the_bytes_that_autograd_saves(name: str, half: bool) -> None:

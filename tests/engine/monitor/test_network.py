@@ -135,6 +135,8 @@ def test_in_a_container_its_own_end_counts_and_what_is_inside_does_not(host: Hos
     host.add("veth9a", master="docker0", iflink=2)
     host.add("macvlan0", on=("eth0",))
     host.add("wg0", type=65534)
+    host.add("ifb0")  # gets again what eth0 received
+    host.add("dummy0")
     assert host.outer() == {"eth0"}
 
 

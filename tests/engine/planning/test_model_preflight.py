@@ -60,6 +60,7 @@ def _force_starts_without_strictness(found: ModelPlan, monkeypatch: pytest.Monke
     assert not started[0].model.weights_strict
 
 
+@pytest.mark.long
 def test_the_plan_tells_what_the_run_loads(tmp_path: Path) -> None:
     """The text of the run's notice: kind of the file, EMA weights, prefix, and how many tensors stay random."""
     state = {f"module.{name}": tensor for name, tensor in models.resnet18(num_classes=7).state_dict().items()}
@@ -84,6 +85,7 @@ def test_the_plan_tells_what_the_run_loads(tmp_path: Path) -> None:
         assert (f"; {random} stay random: " in text) if random else text.endswith(")")
 
 
+@pytest.mark.long
 def test_interpolated_positions_are_told(tmp_path: Path) -> None:
     file = tmp_path / "vit.pth"
     with torch.device("meta"):
@@ -122,6 +124,7 @@ def test_nan_is_refused_in_the_plan_with_the_text_of_the_run(tmp_path: Path) -> 
     assert any("without 2 tensors with NaN or Inf" in text for _, text in forced.facts)
 
 
+@pytest.mark.long
 def test_a_result_is_kept_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUTRAIN_CACHE", str(tmp_path / "cache"))
     file, other = tmp_path / "a.pth", tmp_path / "b.pth"
@@ -158,6 +161,7 @@ def test_a_result_is_kept_until_the_file_changes(tmp_path: Path, monkeypatch: py
     assert len(started) == 3, "a damaged result is not used"
 
 
+@pytest.mark.long
 def test_named_weights_determine_the_settings_that_the_user_did_not_set() -> None:
     found, values = planned({"model": "inception_v3", "weights": "DEFAULT"})
     assert found.refusals == ()

@@ -66,6 +66,29 @@ def test_all_devices() -> None:
         plan_of(CPU, devices="some")
 
 
+def test_devices_count_on_each_host() -> None:
+    plan = plan_of(gpus(2), own=True, hosts="gpu1,gpu2,gpu3", devices=2, batch_size=32, lr=0.1)
+    assert plan.updates.total_batch == 3 * 2 * 32
+    assert fact(plan.facts, "images per update").startswith("192 (32 × 2 × 3)")
+    assert fact(plan.facts, "hosts").startswith("gpu1, gpu2, gpu3: 3 × 2 processes, over ssh; memory and device above")
+    assert plan.ram.buffer == plan_of(gpus(2), own=True, devices=2, batch_size=32, lr=0.1).ram.buffer, "of one host"
+    assert not plan.refuses
+
+
+def test_hosts_may_have_more_gpus_than_this_machine() -> None:
+    plan = plan_of(gpus(1), own=True, hosts="gpu1,gpu2", devices=4)
+    assert value(plan, "devices") == "4"
+    assert not plan.refuses
+    wrong = plan_of(gpus(1), own=True, hosts="gpu1,gpu2", min_nodes=3)
+    assert wrong.refuses == ("min_nodes: 3 of 2 hosts; min_nodes=2",)
+
+
+def test_the_global_batch_size_is_divided_among_all_hosts() -> None:
+    plan = plan_of(gpus(2), own=True, hosts="gpu1,gpu2", devices=2, global_batch_size=256)
+    assert (plan.config.data.batch_size, plan.config.optim.accumulation_steps) == (32, 2)
+    assert plan.updates.total_batch == 256
+
+
 @pytest.mark.parametrize(("devices", "size", "steps"), [(1, 32, 8), (2, 32, 4), (4, 32, 2), (8, 32, 1)])
 def test_the_global_batch_size_is_divided(devices: int, size: int, steps: int) -> None:
     plan = plan_of(gpus(8), own=True, devices=devices, global_batch_size=256)
@@ -121,3 +144,25 @@ def test_synchronised_batchnorm_needs_gpus() -> None:
     plan = plan_of(gpus(2), own=True, devices=2, sync_batchnorm=True)
     assert plan.config.distributed.sync_batchnorm
     assert not plan.config.speed.oom_fallback
+
+
+def test_what_sharded_weights_do_not_allow_is_off_and_said() -> None:
+    plan = plan_of(gpus(2), own=True, devices=2, sharding="full", channels_last=True, precision="bf16")
+    speed = plan.config.speed
+    assert (speed.channels_last, speed.oom_fallback, plan.config.checkpoint.async_checkpoints) == (False, False, False)
+    assert note(plan, "channels_last") == "sharding=full takes contiguous weights only: off"
+    assert not plan.refuses
+    one = plan_of(gpus(2), own=True, devices=1, sharding="full")
+    assert one.config.checkpoint.async_checkpoints, "nothing is divided on one device"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"optimizer": "lamb"}, "sharding: full has no lamb, which compares whole layers"),
+        ({"precision": "fp16"}, "sharding: full has no loss scale for fp16"),
+    ],
+)
+def test_what_cannot_be_sharded_is_refused(values: dict[str, str], text: str) -> None:
+    (refused,) = plan_of(gpus(2), own=True, devices=2, sharding="full", **values).refuses
+    assert refused.startswith(text)

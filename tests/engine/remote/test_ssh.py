@@ -31,7 +31,7 @@ from gputrain.engine.events import (
 )
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
-from gputrain.engine.launching.launch import NotLiveError
+from gputrain.engine.launching.attachment import NotLiveError
 from gputrain.engine.remote import reconnecting_attachment, remote_outline
 from gputrain.engine.remote.reconnecting_attachment import RemoteAttachment
 from gputrain.engine.remote.remote_runs import list_runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,10 +19,11 @@ import pytest
 from fakes.images import dark_and_light
 from helpers.scripts.watched import LOCAL_TORCHRUN
 
+from gputrain.engine import common
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import write_config
-from gputrain.engine.events import AnyEvent, EpochEnded, ModelReady, Outcome, RunEnded, Steps
+from gputrain.engine.events import AnyEvent, EpochEnded, ModelReady, Notice, Outcome, RunEnded, Steps
 from gputrain.engine.processes.rank_environment import MeetingPoint, RankInfo
 from gputrain.engine.runs import event_log, run_directory
 from gputrain.engine.supervision import launched_run
@@ -65,11 +67,17 @@ def test_torchrun(images: Path, tmp_path: Path) -> None:
     # 4 images × 2 ranks × 2 steps each update; both ranks have half of the 32 images of an epoch.
     assert last(Steps).images == 2 * 32
     assert last(EpochEnded).step == 2 * 4
+    # The ranks were compared before the first step.
+    texts = [event.text for event in record() if isinstance(event, Notice)]
+    (checked,) = [text for text in texts if text.startswith("2 ranks on 1 node checked in ")]
+    assert ": same code, torch " in checked
+    assert ", settings and data (" in checked
+    assert [text for text in texts if text.startswith("test all-reduce of 16 MiB over gloo: ")]
 
 
 @contextlib.contextmanager
-def srun(file: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    """Two ranks with the environment of `srun -n 2`, without Slurm."""
+def srun(file: Path, *environs: dict[str, str]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Two ranks with the environment of `srun -n 2`, without Slurm; `environs`: more variables of each."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     own = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "here", "MASTER_ADDR": "localhost"}
@@ -77,9 +85,11 @@ def srun(file: Path) -> Iterator[list[subprocess.Popen[str]]]:
     command = [sys.executable, "-P", "-m", "gputrain.engine", str(file)]
     ranks = [
         subprocess.Popen(
-            command, env={**os.environ, **own, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}, text=True
+            command,
+            env={**os.environ, **own, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), **more},
+            text=True,
         )
-        for rank in range(2)
+        for rank, more in enumerate(environs or ({}, {}))
     ]
     try:
         yield ranks
@@ -140,6 +150,21 @@ def test_a_batch_that_cannot_be_divided_is_refused(images: Path, tmp_path: Path)
         launched_run.planned(config_file(images, tmp_path, global_batch_size=16), info)
     config, _ = launched_run.planned(config_file(images, tmp_path, global_batch_size=24), info)
     assert (config.devices, config.data.batch_size, config.optim.accumulation_steps) == (3, 4, 2)
+
+
+@pytest.mark.long
+def test_a_rank_with_other_source_is_refused(images: Path, tmp_path: Path) -> None:
+    package = tmp_path / "other" / "gputrain"
+    shutil.copytree(Path(common.__path__[0]).parent, package / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+    with (package / "engine" / "common" / "units.py").open("a") as source:
+        source.write("# changed\n")
+    with srun(config_file(images, tmp_path), {}, {"PYTHONPATH": str(package.parent)}) as ranks:
+        assert [rank.wait(TIMEOUT) for rank in ranks] == [2, 1]
+    ended = last(RunEnded)
+    assert ended.error.startswith("BadInput: ")
+    name = socket.gethostname()
+    assert f"code: rank 1 on {name} has other source of gputrain than rank 0 on {name}; install" in ended.reason
+    assert not any(isinstance(event, Steps) for event in record())
 
 
 @pytest.mark.long

@@ -22,7 +22,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice, Outcome, RunEnded
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
-from gputrain.engine.launching.launch import Attachment
+from gputrain.engine.launching.attachment import Attachment
 from gputrain.engine.runs import event_log, run_directory
 
 TIMEOUT = 90.0

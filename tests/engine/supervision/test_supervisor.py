@@ -30,7 +30,7 @@ from gputrain.engine.events import (
 )
 from gputrain.engine.events.commands import CheckpointCommand, PauseCommand, ResumeCommand, StopCommand
 from gputrain.engine.launching import launch
-from gputrain.engine.launching.launch import Attachment
+from gputrain.engine.launching.attachment import Attachment, NotLiveError
 from gputrain.engine.runs import event_log
 from gputrain.engine.runs.run_directory import RunDir, State
 
@@ -214,7 +214,7 @@ def test_commands_reach_the_trainer(images: Path, watched: Watched) -> None:
     assert commands == ["checkpoint", "pause", "resume", "stop after a checkpoint"]
     assert (run.checkpoints / f"step-{ended.step:08d}.pt").exists()
     gone(trainer)
-    with pytest.raises(launch.NotLiveError):
+    with pytest.raises(NotLiveError):
         watch.attachment.send(StopCommand())
 
 

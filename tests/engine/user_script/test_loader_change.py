@@ -9,6 +9,7 @@ import pytest
 from helpers.scripts.watched import CHANGE, MAIN, TRAIN, probed, run, script
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("workers", "kept", "requests"),
     [
@@ -30,6 +31,7 @@ def test_the_workers_change_and_nothing_else(
     assert changed.stdout == alone.stdout
 
 
+@pytest.mark.long
 def test_an_iterable_data_set_is_refused(tmp_path: Path) -> None:
     stream = "class Stream(torch.utils.data.IterableDataset):\n    def __iter__(self):\n"
     stream += "        return iter(Numbers()[index] for index in range(200))\n\n"

@@ -122,6 +122,7 @@ def _found(path: Path, pages: Path | None) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_the_order_of_every_kind_of_loader_stays(tmp_path: Path) -> None:
     path = script(tmp_path, f"{LOADERS}\nCHANGES = {CHANGES}\n{PASSES}")
     alone, changed = _found(path, None), _found(path, tmp_path / "pages")
@@ -173,6 +174,7 @@ MAKERS = {"unpicklable": lambda **how: DataLoader(Unpicklable(), 6, shuffle=True
 """
 
 
+@pytest.mark.long
 def test_workers_that_cannot_be_started_leave_the_old_settings(tmp_path: Path) -> None:
     """The data set cannot be pickled, which only workers that are not forked need."""
     text = LAMBDA + "import _gputrain_change_test\n"
@@ -191,6 +193,7 @@ def test_workers_that_cannot_be_started_leave_the_old_settings(tmp_path: Path) -
     assert answers[1].startswith("the new workers cannot be started")
 
 
+@pytest.mark.long
 def test_a_script_without_workers_that_would_spawn_them_is_refused(tmp_path: Path) -> None:
     text = "import torch.multiprocessing\ntorch.multiprocessing.set_start_method('spawn')\n"
     text += 'MAKERS = {"in order": MAKERS["in order"]}\n'
@@ -208,6 +211,7 @@ DRAWING = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("name", DRAWING)
 def test_random_numbers_that_a_data_set_draws_are_noticed(name: str, workers: int, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def test_a_script_is_the_same_with_the_probe_and_its_steps_are_counted(workers: 
     assert slots[layout.COMPUTE] < slots[layout.STEP_SECONDS]
 
 
+@pytest.mark.long
 def test_workers_account_for_their_time(tmp_path: Path) -> None:
     path = script(
         tmp_path,
@@ -67,6 +68,7 @@ for (x,) in loader:
 """
 
 
+@pytest.mark.long
 def test_accumulation_two_optimizers_and_validation_with_gradients(tmp_path: Path) -> None:
     path = script(tmp_path, ACCUMULATED)
     assert run([sys.executable, str(path)], probed(tmp_path / "pages")).returncode == 0
@@ -88,6 +90,7 @@ for (x,) in DataLoader(data, batch_size=4, num_workers=WORKERS, persistent_worke
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_loader_that_only_its_iterator_outlives_is_described(workers: str, tmp_path: Path) -> None:
     path = script(tmp_path, INLINE.replace("WORKERS", workers))

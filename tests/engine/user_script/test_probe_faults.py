@@ -83,6 +83,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hook", FAULTS)
 def test_a_fault_changes_nothing_and_is_said(hook: str, tmp_path: Path) -> None:
     fault, more = FAULTS[hook]

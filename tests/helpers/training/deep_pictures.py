@@ -92,3 +92,13 @@ def values(high: int, low: int = 0, shape: tuple[int, int] = (9, 7)) -> Plane:
 
 def png16(given: Plane) -> bytes:
     return encoded(Image.fromarray(given.astype(np.uint16)), "PNG")
+
+
+def fits(stored: Plane, **cards: float) -> bytes:
+    """A FITS file of these stored numbers, with cards such as BZERO: big-endian, the lowest row first."""
+    bits = 8 * stored.dtype.itemsize * (-1 if stored.dtype.kind == "f" else 1)
+    rows, columns = stored.shape
+    head = {"SIMPLE": "T", "BITPIX": bits, "NAXIS": 2, "NAXIS1": columns, "NAXIS2": rows, **cards}
+    text = "".join(f"{key:8}= {value!s:>20} / a comment".ljust(80) for key, value in head.items()) + "END".ljust(80)
+    pixels = stored[::-1].astype(stored.dtype.newbyteorder(">")).tobytes()
+    return b"".join(part + b" " * (-len(part) % 2880) for part in (text.encode(), pixels))

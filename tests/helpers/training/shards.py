@@ -37,7 +37,13 @@ def samples(count: int, first: int = 0, classes: int = 3) -> list[tuple[str, byt
 
 def data(folder: Path, dataset: str = "webdataset", **changes: Any) -> Any:
     """The settings of the section data that shards need."""
-    values = {"data_dir": str(folder), "dataset": dataset, "image_key": "auto", "label_key": "auto"}
+    values = {
+        "data_dir": str(folder),
+        "dataset": dataset,
+        "image_key": "auto",
+        "label_key": "auto",
+        "remote_cache_gib": 0.0,
+    }
     return SimpleNamespace(**values | changes)
 
 

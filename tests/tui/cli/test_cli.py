@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,25 @@ def test_lists_print_a_table_and_json(capsys: pytest.CaptureFixture[str], comman
     assert main.main([command]) == 0
     assert capsys.readouterr().out
     assert main.main([command, "--json"]) == 0
+
+
+def test_one_setting_is_explained_with_its_bounds_and_what_may_change(capsys: pytest.CaptureFixture[str]) -> None:
+    def told(name: str) -> dict[str, str]:
+        assert main.main(["settings", name]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].strip() == name
+        return dict(line.rstrip().split("  ", 1) for line in (re.sub(" {2,}", "  ", line) for line in lines[1:]))
+
+    batch = told("batch_size")
+    assert batch["values"] == "a whole number, >= 1, <= 65536"
+    assert batch["default"] == "32"
+    assert batch["in YAML"] == "under data:"
+    assert batch["on resume"] == "may change if batch_size × devices × accumulation_steps stays"
+    workers = told("num_workers")
+    assert workers["while it trains"].startswith("may change")
+    assert told("model")["on resume"] == "may not change"
+    assert told("recipe")["in YAML"] == "at the top, without a section"
+    assert told("optimizer")["values"].startswith("sgd | ")
 
 
 def test_every_setting_is_in_the_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ SCRIPT = Path(__file__).parents[3] / "docs" / "slurm" / "job.sh"
 pytestmark = [
     pytest.mark.long,
     pytest.mark.timeout(1500),
+    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(bool(slurm.why_impossible()), reason=slurm.why_impossible() or "possible"),
 ]
 SMALL = (

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from helpers.tui.dashboards import LATER, dashboard, opened, panel, trained
 from helpers.tui.piloting import until
+from msgspec.structs import replace
+from textual.pilot import Pilot
 
 from gputrain.engine.common.errors import EXIT_FINISHED
-from gputrain.engine.events import Hint, HintsChanged, Prediction, Tuned
-from gputrain.engine.events.commands import CheckpointCommand, StopCommand, TuneCommand
+from gputrain.engine.events import (
+    Hint,
+    HintsChanged,
+    OperatorTime,
+    Prediction,
+    ProcessAsked,
+    SharedStack,
+    StacksTaken,
+    SyncPoint,
+    Traced,
+    TraceSummary,
+    Tuned,
+)
+from gputrain.engine.events.commands import CheckpointCommand, ProfileCommand, StacksCommand, StopCommand, TuneCommand
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
+from gputrain.tui.screens.dashboard.stacks_screen import StacksScreen
+from gputrain.tui.screens.dashboard.trace_screen import TraceScreen
 from gputrain.tui.screens.dashboard.why_screen import WhyScreen
 
 
@@ -157,3 +175,90 @@ async def test_d_detaches_at_once() -> None:
         await until(pilot, source.closed.is_set)
     assert pilot.app.return_value == EXIT_FINISHED
     assert source.sent == []
+
+
+def top_text(pilot: Pilot[int]) -> str:
+    """What the topmost screen shows."""
+    return "\n".join(strip.text for strip in pilot.app.screen._compositor.render_strips())
+
+
+async def test_k_asks_for_stacks_and_shows_them() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        await pilot.press("k")
+        await until(pilot, lambda: bool(source.sent))
+        command = source.sent[0]
+        assert isinstance(command, StacksCommand)
+        process = ProcessAsked(pid=7, role="rank 1", threads=2, at="my.py:3 in step")
+        stack = SharedStack(
+            frames=("my.py:3 in step", "my.py:9 in [main]"), threads=("rank 1 7, main thread",), count=1
+        )
+        found: dict[str, Any] = {"processes": (process,), "stacks": (stack,)}
+        taken = StacksTaken(request="of another", line="my.py:3 in step", share=1, **found)
+        source.feed(taken)
+        source.feed(replace(taken, request=command.id))
+        await until(pilot, lambda: isinstance(pilot.app.screen, StacksScreen))
+        await until(pilot, lambda: bool(top_text(pilot).strip()))
+        shown = top_text(pilot)
+        assert "1 of 1 process: my.py:3 in step" in shown
+        assert "my.py:9 in [main]" in shown
+        await pilot.press("k")
+        assert pilot.app.screen_stack == [dashboard(pilot)]
+        assert "stacks: 1 of 1 process: my.py:3 in step" in dashboard(pilot).view.now.journal[-1].text
+
+
+GPU_TRACE = TraceSummary(
+    steps=10,
+    seconds=0.5,
+    on_gpu=True,
+    operators=(OperatorTime("aten::mm", 40, 0.2, 0.5), OperatorTime("aten::add[red]", 10, 0.1, 0.25)),
+    kernels=0.6,
+    copies=0.05,
+    data=0.1,
+    gaps=0.25,
+    gaps_sync=0.2,
+    gaps_host=0.05,
+    launches=5000,
+    mean_kernel=60e-6,
+    sync_points=(SyncPoint("train.py:21", ".item()", 10, 0.05, 0.1),),
+)
+
+
+async def test_p_records_steps_and_shows_what_took_the_time() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        await pilot.press("p")
+        await until(pilot, lambda: bool(source.sent))
+        command = source.sent[0]
+        assert isinstance(command, ProfileCommand)
+        assert command.steps == 10
+        source.feed(Traced(request=command.id, verdict="recording"))
+        source.feed(Traced(request=command.id, verdict="waiting", text="the run is paused: recording goes on when"))
+        await until(pilot, lambda: len(pilot.app._notifications) >= 2)
+        assert isinstance(dashboard(pilot), type(pilot.app.screen))
+        done = Traced(request=command.id, verdict="done", steps=10, file="/runs/a/trace-1.json.gz", size=1 << 20)
+        source.feed(replace(done, summary=GPU_TRACE))
+        await until(pilot, lambda: isinstance(pilot.app.screen, TraceScreen))
+        await until(pilot, lambda: bool(top_text(pilot).strip()))
+        shown = top_text(pilot)
+        assert "kernels" in shown
+        assert "60.0 %" in shown
+        assert "aten::add[red]" in shown
+        assert "500 kernels in a step, 60.0 µs on average" in shown
+        await pilot.press("p")
+        assert pilot.app.screen_stack == [dashboard(pilot)]
+        assert "trace of 10 steps: kernels 60" in dashboard(pilot).view.now.journal[-1].text
+
+
+async def test_p_says_why_there_is_no_trace() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        await pilot.press("p")
+        await until(pilot, lambda: bool(source.sent))
+        command = source.sent[0]
+        assert isinstance(command, ProfileCommand)
+        source.feed(Traced(request=command.id, verdict="refused", text="a trace is being recorded already"))
+        await until(pilot, lambda: isinstance(pilot.app.screen, TraceScreen))
+        await until(pilot, lambda: bool(top_text(pilot).strip()))
+        shown = top_text(pilot)
+        assert "trace refused: a trace is being recorded already" in shown

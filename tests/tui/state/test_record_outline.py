@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gputrain.engine.events import AnyEvent, Steps, Tuned, Validated, encode
 from gputrain.engine.launching import launch
-from gputrain.engine.launching.launch import Attachment
+from gputrain.engine.launching.attachment import Attachment
 from gputrain.engine.runs import milestones, record_outline, run_directory
 from gputrain.engine.runs.event_log import RecordWriter, read
 from gputrain.engine.runs.milestones import Milestones

@@ -51,6 +51,10 @@ def slow_disk() -> LoaderStats:
     return replace(scripted.loader(), read_share=0.95)
 
 
+def slow_network() -> LoaderStats:
+    return replace(scripted.loader(), read_share=0.95, download_share=0.9, downloaded=40_000_000)
+
+
 @pytest.mark.parametrize(
     ("events", "stage"),
     [
@@ -58,6 +62,7 @@ def slow_disk() -> LoaderStats:
         ((window(0.3, 0.0, 0.7, 0.0), scripted.loader()), "workers"),
         ((window(0.3, 0.0, 0.7, 0.0),), "workers"),
         ((window(0.3, 0.0, 0.7, 0.0), slow_disk()), "disk"),
+        ((window(0.3, 0.0, 0.7, 0.0), slow_network()), "network"),
         ((window(0.02, 0.2, 0.78, 0.0),), "copy"),
         ((window(0.02, 0.0, 0.7, 0.28),), "other"),
         ((window(0.15, None, 0.5, 0.35),), "other"),
@@ -77,6 +82,15 @@ def test_the_pipeline_names_every_stage(columns: int, rows: int) -> None:
     for stage in ("disk", "8 workers", "queue", "copy", "GPU"):
         assert stage in text(drawn) or columns < 76
     assert all(styled_lines.width(line) <= columns for line in drawn) or columns < 76
+
+
+def test_remote_shards_show_the_network_until_all_have_come() -> None:
+    coming = text(draw_pipeline(view(*scripted.start(), scripted.steps(3), slow_network()).now, 116, 4))
+    assert "network" in coming
+    assert "40 MB/s" in coming
+    assert "disk" not in coming
+    cached = replace(scripted.loader(), download_share=0.0, downloaded=0)
+    assert "network" not in text(draw_pipeline(view(*scripted.start(), scripted.steps(3), cached).now, 116, 4))
 
 
 def test_on_the_cpu_nothing_is_copied() -> None:

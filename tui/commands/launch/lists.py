@@ -17,6 +17,7 @@ from gputrain.profiles import catalog
 from gputrain.profiles.new_profile import new_profile
 from gputrain.profiles.schema import HardwareProfile
 from gputrain.tui.render.profile_listing import preset_table, profile_head, profile_tail, recipe_lines
+from gputrain.tui.render.setting_help import help_rows
 from gputrain.tui.render.text_table import print_table
 
 
@@ -86,6 +87,9 @@ def _settings(options: argparse.Namespace) -> int:
     chosen = [settings.find(options.name)] if options.name else list(settings.table().values())
     if options.json:
         return _lines([_setting_json(setting) for setting in chosen])
+    if options.name:
+        print_table((chosen[0].name, ""), list(help_rows(chosen[0])))
+        return EXIT_FINISHED
     rows = [
         (s.name, _shown(s.default), s.kind.__name__ if not s.choices else " | ".join(s.choices), s.description)
         for s in chosen

@@ -1,4 +1,4 @@
-"""``gputrain-tui log RUN --to LOGGER``: exports a live or finished run to TensorBoard or W&B."""
+"""``gputrain-tui log RUN --to LOGGER``: exports a live or finished run to TensorBoard, W&B, MLflow or Trackio."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     logger_choice.require([name])
     folder = files.expand_user(options.dir).resolve() if options.dir else logger_choice.default_folder(target, name)
     if folder.is_dir() and any(folder.iterdir()):
-        # Both tools append to existing files: every value would appear twice in their charts.
+        # The tools append to existing files: every value would appear twice in their charts.
         raise BadInput(f"{folder} is not empty: name another folder with --dir, or remove it first")
     child = subprocess.Popen(
         logger_choice.command(target, name, folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE

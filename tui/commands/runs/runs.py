@@ -15,6 +15,7 @@ from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.remote_name import parse
 from gputrain.engine.runs.run_directory import State
 from gputrain.engine.runs.run_labels import read_marks
+from gputrain.engine.slurm import queue_state, slurm_commands
 from gputrain.tui.actions.run_list import HEADER, ORDERS, Row, cells, ordered, wanted
 from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.commands.show_app import show_app
@@ -77,7 +78,8 @@ def _as_json(row: Row) -> dict[str, Any]:
 
 
 def _local_runs() -> list[Row]:
-    return [Row(info, read_marks(info.run)) for info in run_directory.list_runs()]
+    infos = queue_state.with_queue(run_directory.list_runs(), slurm_commands.job_states)
+    return [Row(info, read_marks(info.run)) for info in infos]
 
 
 def _remote_runs(text: str) -> list[Row]:

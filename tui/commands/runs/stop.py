@@ -10,8 +10,11 @@ from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.events import Notice, RunEnded
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
+from gputrain.engine.launching.attachment import NotLiveError
 from gputrain.engine.processes.watchdog import NO_EVENTS, RESUMED
 from gputrain.engine.runs import remote_name, run_directory
+from gputrain.engine.runs.run_directory import RunInfo
+from gputrain.engine.slurm import queue_state, slurm_commands
 from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.render.format import supervisor_died
 from gputrain.tui.state.command_sender import sender
@@ -26,7 +29,8 @@ def run(options: argparse.Namespace) -> int:
     if (remote := remote_name.parse(options.run)) is not None:
         return _stop_remote(remote, options)
     target = run_directory.find(options.run)
-    status = target.status()
+    (info,) = queue_state.with_queue([RunInfo(target, target.status())], slurm_commands.job_states)
+    status = info.status
     if status is None or status.state.over:
         print(f"{target.id} is not running ({status.state if status else 'it never started'})")
         return EXIT_FINISHED
@@ -57,7 +61,7 @@ def _stop(attachment: RunSource, options: argparse.Namespace) -> int:
             print(f"{attachment.run.id} was asked to stop")
             return EXIT_FINISHED
         return _wait(attachment, now=options.now)
-    except launch.NotLiveError as error:
+    except NotLiveError as error:
         return fail(error)
     finally:
         attachment.close()

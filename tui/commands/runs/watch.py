@@ -15,7 +15,7 @@ from gputrain.tui.cli.exit_codes import exit_code
 from gputrain.tui.commands.command_messages import has_screen, print_error
 from gputrain.tui.commands.runs.watch_signals import StopSignals
 from gputrain.tui.commands.show_app import die, show_app
-from gputrain.tui.render.format import run_continues, supervisor_died
+from gputrain.tui.render.format import no_events, run_continues, supervisor_died
 from gputrain.tui.state.event_source import RunSource
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _follow(
             break
         if attachment.trouble != trouble:
             trouble = attachment.trouble
-            print_error(f"no connection, trying again: {plain(trouble, 300)}" if trouble else "connected again")
+            print_error(no_events(plain(trouble, 300)) if trouble else "connected again")
     for line in lines.summary_lines(str(attachment.run.directory)):
         print(line, flush=True)
     ended = lines.store.snapshot().outcome

@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from gputrain.engine.events.commands import StopCommand
-from gputrain.engine.launching.launch import NotLiveError
+from gputrain.engine.launching.attachment import NotLiveError
 from gputrain.engine.processes.scheduler_signals import PREEMPTING, STOPPING
 from gputrain.tui.commands.command_messages import print_error
 from gputrain.tui.state.command_sender import sender

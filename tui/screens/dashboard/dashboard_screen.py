@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,7 +10,7 @@ from textual.binding import BindingType
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.diagnosis.autotune import tune_command
-from gputrain.engine.events.commands import AnyCommand, CheckpointCommand, StopCommand
+from gputrain.engine.events.commands import AnyCommand, CheckpointCommand, ProfileCommand, StacksCommand, StopCommand
 from gputrain.tui.layout.key_bindings import INNER_KEYS, KEYS, Key
 from gputrain.tui.layout.panel_layout import Place, arrange
 from gputrain.tui.layout.textual_bindings import bindings
@@ -56,6 +57,9 @@ class DashboardScreen(PanelScreen):
         self._source = source
         self._inner = inner
         self._summary_shown = False
+        self._notified = ""
+        self._requested: set[str] = set()
+        """Stacks and traces that this dashboard asked for and has not shown yet."""
         self._ranks = 1
 
     @property
@@ -103,6 +107,7 @@ class DashboardScreen(PanelScreen):
             self.query_one(Tiles).rearrange()
         super().watch_view(view)
         self.query_one(KeyBar).offer(self.keys)
+        self._show_answers()
         if view.now.outcome is not None and view.caught_up and not self._summary_shown:
             self._summary_shown = True
             from gputrain.tui.screens.dashboard.summary_screen import SummaryScreen
@@ -160,6 +165,46 @@ class DashboardScreen(PanelScreen):
         from gputrain.tui.screens.dashboard.why_screen import WhyScreen
 
         self.app.push_screen(WhyScreen(self._newest.now.hints, self._newest.ascii))
+
+    def action_stacks(self) -> None:
+        """Ask for the stacks of all threads; they open when they are there."""
+        if not self._is_live():
+            self.notify("the run has ended", markup=False)
+            return
+        request = secrets.token_hex(8)
+        self._requested.add(request)
+        self._send(StacksCommand(id=request, sender=command_sender.sender()), "the stacks of all threads")
+
+    def action_profile(self) -> None:
+        """Ask for a trace of the next steps; its summary opens when it is there."""
+        if not self._is_live():
+            self.notify("the run has ended", markup=False)
+            return
+        request = secrets.token_hex(8)
+        self._requested.add(request)
+        self._send(ProfileCommand(id=request, sender=command_sender.sender()), "a trace of the next 10 steps")
+
+    def _show_answers(self) -> None:
+        traced = self._newest.now.traced
+        if traced is not None and traced.request in self._requested and traced.verdict != "recording":
+            if traced.verdict == "waiting":
+                self._notify_once(traced.text)
+                return
+            self._requested.discard(traced.request)
+            from gputrain.tui.screens.dashboard.trace_screen import TraceScreen
+
+            self.app.push_screen(TraceScreen(traced, self._newest.ascii))
+        stacks = self._newest.now.stacks
+        if stacks is not None and stacks.request in self._requested:
+            self._requested.discard(stacks.request)
+            from gputrain.tui.screens.dashboard.stacks_screen import StacksScreen
+
+            self.app.push_screen(StacksScreen(stacks, self._newest.ascii))
+
+    def _notify_once(self, text: str) -> None:
+        if text != self._notified:
+            self._notified = text
+            self.notify(text, markup=False)
 
     def action_next_measure(self) -> None:
         """Show the ranks; if they are shown, by the next measure."""

@@ -1,4 +1,4 @@
-"""The data pipeline panel: disk, workers, queue, copy, compute, with the bottleneck marked."""
+"""The data pipeline panel: disk or network, workers, queue, copy, compute, with the bottleneck marked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gputrain.tui.state import metric_values
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
 
-StageName = Literal["disk", "workers", "queue", "copy", "compute", "other"]
+StageName = Literal["network", "disk", "workers", "queue", "copy", "compute", "other"]
 _UNKNOWN = "unknown"
 _WAIT = 0.10
 _READS = 0.5
@@ -44,6 +44,8 @@ def bottleneck(now: Snapshot) -> tuple[StageName, str] | None:
     if shares.data_wait >= _WAIT and shares.data_wait >= rest:
         if now.is_script and now.loader is not None and now.loader.kind == "inline":
             return "workers", "no workers"
+        if _downloads(now):
+            return "network", "network"
         return ("disk", "disk") if _reads(now) else ("workers", "workers")
     if (shares.copy or 0.0) >= max(_WAIT, shares.other, shares.exchange or 0.0):
         return "copy", "copy to the GPU"
@@ -63,9 +65,15 @@ def _reads(now: Snapshot) -> bool:
     return not now.is_script or (loader.bytes_read or 0) >= _FILE_BYTES * max(1, loader.samples)
 
 
+def _downloads(now: Snapshot) -> bool:
+    """Whether the workers mostly wait for remote shards."""
+    share = now.loader.download_share if now.loader is not None else None
+    return share is not None and share >= _READS
+
+
 def stages(now: Snapshot) -> list[Stage]:
     """The stages of this run; on the CPU there is no copy stage."""
-    found = [_disk(now), _workers(now), _queue(now)]
+    found = [_network(now) or _disk(now), _workers(now), _queue(now)]
     if not _on_cpu(now):
         found.append(_copy(now))
     return [*found, _compute(now)]
@@ -77,6 +85,17 @@ def _on_cpu(now: Snapshot) -> bool:
     if now.model is not None:
         return now.model.device == "cpu"
     return now.started is not None and not now.started.gpus
+
+
+def _network(now: Snapshot) -> Stage | None:
+    """The stage of remote shards; None for local data, and while all that is needed lies in the local cache."""
+    loader = now.loader
+    if loader is None or loader.downloaded is None or loader.bytes_read is None or loader.seconds <= 0:
+        return None
+    if not loader.downloaded and not _downloads(now):
+        return None
+    came, files = loader.downloaded / loader.seconds, loader.bytes_read / loader.seconds
+    return Stage("network", "network", fmt.byte_rate(came), f"files {fmt.byte_rate(files)}")
 
 
 def _disk(now: Snapshot) -> Stage:

@@ -28,7 +28,7 @@ def state(view: View) -> Span:
     if view.error:
         return f"■ {plain(view.error, 200)}", "bad"
     if view.trouble:
-        return f"○ no connection, trying again: {plain(view.trouble, 120)}", "warn"
+        return f"○ {fmt.no_events(plain(view.trouble, 120))}", "warn"
     if not view.caught_up:
         return f"○ reading the record, {fmt.whole(now.seq)} events", "text"
     if not view.live:

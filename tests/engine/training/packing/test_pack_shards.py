@@ -86,7 +86,9 @@ def test_the_files_are_copied_as_they_are(pictures: Path, tmp_path: Path, form: 
     assert source.val is not None
     assert contents(copy.val) == contents(source.val)
     assert not copy.warnings
-    assert made.bytes == sum(path.stat().st_size for path in (tmp_path / "shards").glob("[tv]*-*"))
+    suffix = ".tar" if form == "webdataset" else ".parquet"
+    shards = (tmp_path / "shards").glob(f"[tv]*-*{suffix}")
+    assert made.bytes == sum(path.stat().st_size for path in shards)
 
 
 def test_training_images_are_shuffled_and_validation_images_are_not(pictures: Path, tmp_path: Path) -> None:

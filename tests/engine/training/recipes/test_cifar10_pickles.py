@@ -15,7 +15,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.training.readers import cifar10
 
 
-def rewritten(home: Path, protocol: int, labels: str = "list", order: str = "C") -> None:
+def rewritten(home: Path, protocol: int, labels: str = "list", order: str = "C", texts: type = str) -> None:
     """The tiny data set, written again by pickle and NumPy of today."""
     tiny_cifar.write(home, per_batch=4)
     for file in (home / "cifar-10-batches-py").iterdir():
@@ -24,15 +24,21 @@ def rewritten(home: Path, protocol: int, labels: str = "list", order: str = "C")
             content["data"] = np.array(content["data"], order=order)  # type: ignore[call-overload]
             given = np.array(content["labels"])
             content["labels"] = {"list": given.tolist(), "array": given, "numbers": list(given)}[labels]
+        elif texts is bytes:
+            content["label_names"] = [name.encode() for name in content["label_names"]]
+        if texts is bytes:  # as pickle.load(..., encoding="bytes") leaves them
+            content = {name.encode(): value for name, value in content.items()}
         file.write_bytes(pickle.dumps(content, protocol=protocol))
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("labels", ["list", "array", "numbers"])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_every_protocol_gives_the_same_images(protocol: int, labels: str, order: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("order", "texts"), [("C", str), ("F", str), ("C", bytes)])
+def test_every_protocol_gives_the_same_images(
+    protocol: int, labels: str, order: str, texts: type, tmp_path: Path
+) -> None:
     tiny_cifar.write(tmp_path / "original", per_batch=4)
-    rewritten(tmp_path / "new", protocol, labels, order)
+    rewritten(tmp_path / "new", protocol, labels, order, texts)
     config = settings.build({"dataset": "cifar10"})
     before = cifar10.read(settings.replace(config, data_dir=str(tmp_path / "original")), lambda _: None)
     after = cifar10.read(settings.replace(config, data_dir=str(tmp_path / "new")), lambda _: None)
@@ -40,6 +46,7 @@ def test_every_protocol_gives_the_same_images(protocol: int, labels: str, order:
         one, other = getattr(before, split), getattr(after, split)
         assert (one.pixels == other.pixels).all()
         assert (one.labels == other.labels).all()
+        assert one.classes == other.classes
 
 
 class Calls:

@@ -170,3 +170,27 @@ def test_the_loader_names_and_replaces_it(tmp_path: Path) -> None:
     ((path, why),) = bad
     assert re.search(r"a/3\.jpg$", path)
     assert why == "damaged: another JPEG begins before its end"
+
+
+@pytest.mark.parametrize("kind", ["baseline", "grey", "CMYK"])
+def test_zeros_in_place_of_the_lower_part_are_a_bad_image(kind: str) -> None:
+    """As an interrupted download leaves them in a file of the full size."""
+    whole = first(kind)
+    data = broken(whole, 0.5).ljust(4 * len(whole), b"\0")
+    with Image.open(io.BytesIO(data)) as pillow:
+        pillow.load()  # which does not complain
+    for attempt in (
+        lambda: decode.decode(data, "a.jpg"),
+        lambda: decode.decode_reduced(data, "a.jpg", 30),
+        lambda: JpegForm().encode(data, "a.jpg"),
+    ):
+        with pytest.raises(BadImage, match=r"a\.jpg: damaged: zeros in place of its last compressed data"):
+            attempt()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zeros_behind_a_whole_jpeg_are_harmless(kind: str) -> None:
+    whole = first(kind)
+    # Without an end marker, Pillow waits for more scans of progressive files.
+    for data in (whole + bytes(5000), *([whole[:-2] + bytes(5000)] if kind != "progressive" else [])):
+        assert (decode.decode(data, "a.jpg") == decode.decode(whole, "a.jpg")).all()

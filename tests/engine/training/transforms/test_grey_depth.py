@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
-from helpers.training.deep_pictures import packed_12_bits, pgm, png16, tiff, values
+from helpers.training.deep_pictures import fits, packed_12_bits, pgm, png16, tiff, values
 from helpers.training.pictures import encoded
 from PIL import Image, ImageCms, TiffImagePlugin
 
@@ -58,6 +58,11 @@ FILES: dict[str, tuple[bytes, Values, tuple[float, float]]] = {
     "float TIFF": (tiff([FLOATS]), FLOATS, (0, 1)),
     "float TIFF, big-endian": (tiff([FLOATS], order=">"), FLOATS, (0, 1)),
     "PFM": (b"Pf\n7 9\n-1.0\n" + FLOATS[::-1].tobytes(), FLOATS, (0, 1)),
+    "uint16 FITS": (fits((U16.astype(int) - 32768).astype("i2"), BZERO=32768), U16, (0, 65535)),
+    "int16 FITS": (fits(values(32767, -32768).astype("i2")), values(32767, -32768).astype("i2"), (-32768, 32767)),
+    "uint32 FITS": (fits((U32.astype("i8") - 2**31).astype("i4"), BZERO=2**31), U32, (0, 2**32 - 1)),
+    "scaled FITS": (fits(values(100).astype("i2"), BZERO=10, BSCALE=0.5), values(100) / 2 + 10, (-16374.0, 16393.5)),
+    "float FITS": (fits(FLOATS, BSCALE=2), FLOATS * 2, (0, 1)),
     "12-bit PGM": (pgm(values(4095), 4095), values(4095), (0, 4095)),
     "PGM of 0 to 1000, as text": (pgm(values(1000), 1000, ascii_=True), values(1000), (0, 1000)),
     "12-bit TIFF, packed": (packed_12_bits(values(4095, shape=(9, 8))), values(4095, shape=(9, 8)), (0, 4095)),

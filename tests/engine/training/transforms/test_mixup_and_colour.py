@@ -123,6 +123,7 @@ def test_val_precision_applies_to_validation_alone(
     assert seen == {(True, torch.bfloat16), (False, dtype)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*RECIPE_MODELS, "convlstm"])
 def test_the_recipes_models_compile_without_a_graph_break(name: str) -> None:
     compute = Compute(torch.device("cpu"), "a CPU", "bf16")

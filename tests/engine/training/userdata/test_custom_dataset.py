@@ -214,6 +214,7 @@ def test_a_custom_data_set_and_model_report_true_metrics(code: Path, images: Pat
     assert metrics["accuracy"] == pytest.approx(float((found.argmax(1) == targets).float().mean()))
 
 
+@pytest.mark.long
 def test_random_numbers_do_not_depend_on_workers_or_resuming(code: Path, images: Path, tmp_path: Path) -> None:
     values = own(code, custom="mydata:both", epochs=2, checkpoint_steps=4, keep_last=50)
     for workers in (0, 2):

@@ -1,0 +1,52 @@
+"""Whether the ranks of several nodes can meet: a name for this machine alone leaves them waiting for minutes."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.processes.rank_environment import RankInfo
+
+_NODE_COUNTS = ("SLURM_STEP_NUM_NODES", "GROUP_WORLD_SIZE")
+_NODE_NUMBERS = ("SLURM_NODEID", "GROUP_RANK")
+
+
+def require_reachable(info: RankInfo, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises BadInput if ranks on other nodes can't reach rank 0, or gloo would offer them a loopback address."""
+    if _number(environ, _NODE_COUNTS) <= 1:
+        return
+    host = info.meeting.host
+    where = f"rank {info.rank} on {plain(socket.gethostname(), 80)}"
+    address = _loopback(host)
+    # On rank 0's own node its name may have a loopback address, as Debian's /etc/hosts gives it.
+    if address and (address == host or host == "localhost" or _number(environ, _NODE_NUMBERS)):
+        named = f"'{plain(host, 80)}'" + (f" is {address} on this node" if address != host else "")
+        raise BadInput(
+            f"MASTER_ADDR: {where}: {named}, a loopback address, and the ranks run on several nodes; set MASTER_ADDR "
+            "to an address of rank 0's node that all nodes reach"
+        )
+    name = socket.gethostname()
+    if "GLOO_SOCKET_IFNAME" not in environ and (address := _loopback(name)):
+        raise BadInput(
+            f"GLOO_SOCKET_IFNAME: {where}: its name is {address}, a loopback address, which the other nodes can't "
+            "reach; set GLOO_SOCKET_IFNAME to its network interface (ip -brief address), or correct /etc/hosts"
+        )
+
+
+def _loopback(host: str) -> str:
+    """The loopback address of `host`; empty if it has another one, or none."""
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return ""
+    loopback = {text for text in found if ipaddress.ip_address(text.partition("%")[0]).is_loopback}
+    return min(loopback) if loopback == found and found else ""
+
+
+def _number(environ: Mapping[str, str], names: tuple[str, ...]) -> int:
+    text = next((environ[name] for name in names if name in environ), "")
+    return int(text) if text.isdecimal() else 0

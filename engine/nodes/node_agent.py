@@ -1,0 +1,332 @@
+"""The agent of one node: starts its ranks, tells the supervisor of them, and ends them when it is no longer heard.
+
+One thread does everything but writing and probing: the kernel kills the ranks as soon as that thread is gone.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import queue
+import secrets
+import select
+import shutil
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine.common.files import state_home
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.version import VERSION
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.events.commands import StopCommand, encode_command
+from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.nodes import meeting_address, node_messages
+from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver, CheckpointSender
+from gputrain.engine.nodes.meeting_address import MeetingListeners
+from gputrain.engine.nodes.node_messages import (
+    AnyMessage,
+    Beat,
+    Begin,
+    Command,
+    Ended,
+    FromRank,
+    Halt,
+    Halted,
+    Leave,
+    Log,
+    Messages,
+    Missing,
+    Offer,
+    Offered,
+    Part,
+    Probe,
+    Probed,
+    Ready,
+    Start,
+    Stock,
+)
+from gputrain.engine.nodes.node_ranks import NodeRanks, kill_descendants, node_directory
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.supervision import exit_reasons
+
+_TICK_SECONDS = 0.2
+_BEAT_SECONDS = 1.0
+_STOP_SECONDS = 20.0
+"""Time for the ranks to save a checkpoint and to end once the supervisor is gone."""
+_READ_BYTES = 1 << 18
+_LOG_BYTES = 1 << 16
+_NODE_VARIABLES = frozenset(os.environ)
+
+
+class NodeAgent:
+    """Reads messages on standard input and writes to standard output until the run is over or the link is lost."""
+
+    def __init__(self, token: str) -> None:
+        """`token`: printed before the first message."""
+        self._input = 0
+        self._output = os.dup(1)
+        os.dup2(2, 1)  # whatever prints must not end up between the messages
+        self._outbox: queue.Queue[bytes] = queue.Queue()
+        self._outbox.put(f"\n{token}\n".encode())
+        threading.Thread(target=self._write, name="writer", daemon=True).start()
+        self._messages = Messages()
+        self._heard = time.monotonic()
+        self._begin: Begin | None = None
+        self._run: RunDir | None = None
+        self._own: RunDir | None = None
+        """The node's own folder: its log, and checkpoints where the run directory is not shared."""
+        self._log_file = Path(os.devnull)
+        self._shared = False
+        self._ranks: NodeRanks | None = None
+        self._listeners: MeetingListeners | None = None
+        self._sender: CheckpointSender | None = None
+        self._receiver: CheckpointReceiver | None = None
+        self._log: int | None = None
+        self._log_rest = b""
+        self._oom_before = 0
+        self._leaving = False
+
+    def main(self) -> int:
+        """Returns the exit code."""
+        beaten = 0.0
+        try:
+            while not self._leaving:
+                if not self._read():
+                    break
+                now = time.monotonic()
+                if now - beaten >= _BEAT_SECONDS:
+                    beaten = now
+                    self._send(Beat())
+                self._watch_ranks()
+                if self._begin is not None and now - self._heard > self._begin.timeout:
+                    break
+            if not self._leaving:
+                self._stop_ranks()
+        finally:
+            if self._ranks is not None:
+                self._poll_log()
+            kill_descendants()
+        self._drain()
+        return 0
+
+    def _read(self) -> bool:
+        """Handle what has come. Returns False at the end of the input."""
+        ready, _, _ = select.select([self._input], [], [], _TICK_SECONDS)
+        if not ready:
+            return True
+        data = os.read(self._input, _READ_BYTES)
+        if not data:
+            return False
+        self._heard = time.monotonic()
+        for message in self._messages.take(data):
+            self._take(message)
+        return True
+
+    def _send(self, message: AnyMessage) -> None:
+        self._outbox.put(node_messages.encode(message))
+
+    def _send_event(self, event: bytes) -> None:
+        self._send(FromRank(event=event))
+
+    def _write(self) -> None:
+        try:
+            while data := self._outbox.get():
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._output, view) :]
+        except OSError:
+            return
+
+    def _drain(self) -> None:
+        """Wait a moment until everything is written."""
+        self._outbox.put(b"")
+        deadline = time.monotonic() + 2.0
+        while not self._outbox.empty() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _take(self, message: AnyMessage) -> None:
+        match message:
+            case Begin():
+                self._prepare(message)
+            case Offer(address=address):
+                self._offer(address)
+            case Probe():
+                threading.Thread(target=self._probe, args=(message,), name="probe", daemon=True).start()
+            case Stock(index=index):
+                self._take_stock(index)
+            case Part():
+                assert self._receiver is not None
+                self._receiver.take(message)
+            case Start():
+                self._start(message)
+            case Command(command=command):
+                if self._ranks is not None:
+                    self._ranks.send(command)
+            case Halt():
+                self._halt()
+            case Leave(keep=keep):
+                self._leaving = True
+                if self._own is not None and not keep:
+                    shutil.rmtree(self._own.directory, ignore_errors=True)
+            case _:
+                pass
+
+    def _prepare(self, begin: Begin) -> None:
+        self._begin = begin
+        problem = ""
+        given = Path(begin.directory)
+        try:
+            self._shared = (given / node_messages.SHARED_FILE).read_text() == begin.token
+        except (OSError, UnicodeError):
+            self._shared = False
+        try:
+            self._own = node_directory(state_home(), given.name)
+            self._run = RunDir(given) if self._shared else self._own
+            self._log_file = self._own.directory / f"{platform.node()}.log"
+            self._log = os.open(self._log_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.lseek(self._log, 0, os.SEEK_END)
+        except OSError as error:
+            where = plain(str(error.filename or ""), 200)
+            problem = f"{where}: {error.strerror}; set GPUTRAIN_HOME there to a folder that can be written"
+        if begin.data_dir and not Path(begin.data_dir).exists():
+            problem = f"data_dir: {plain(begin.data_dir, 200)} does not exist there"
+        try:
+            torch = importlib.metadata.version("torch")
+        except importlib.metadata.PackageNotFoundError:
+            torch, problem = "", "torch is not installed there"
+        self._send(
+            Ready(
+                host=plain(platform.node(), 80),
+                version=VERSION,
+                torch=torch,
+                python=platform.python_version(),
+                gpus=len(inspect_machine().gpus),
+                shared=self._shared,
+                problem=problem,
+            )
+        )
+
+    def _offer(self, address: str) -> None:
+        token = secrets.token_hex(8)
+        if self._listeners is not None:
+            self._listeners.close()
+            self._listeners = None
+        addresses = [address] if address else meeting_address.own_addresses()
+        own = ", ".join(meeting_address.own_addresses()) or "none"
+        try:
+            if not addresses:
+                raise OSError(0, "it has no address but its loopback")
+            self._listeners = MeetingListeners(addresses, token)
+        except OSError as error:
+            number = error.errno or 0
+            why = os.strerror(number) if number > 0 else plain(error.strerror or str(error), 200)
+            self._send(Offered(offers=(), token="", problem=f"can't listen at {address or own}: {why}; it has: {own}"))
+            return
+        self._send(Offered(offers=self._listeners.offers, token=token, problem=""))
+
+    def _probe(self, message: Probe) -> None:
+        results = [""] * len(message.offers)
+
+        def one(number: int) -> None:
+            address, port = message.offers[number]
+            results[number] = meeting_address.probe(address, port, message.token)
+
+        threads = [threading.Thread(target=one, args=(n,), daemon=True) for n in range(len(message.offers))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._send(Probed(results=tuple(results)))
+
+    def _take_stock(self, index: bytes) -> None:
+        assert self._run is not None
+        if self._shared:
+            self._send(Missing(files=()))
+            return
+        self._receiver = CheckpointReceiver(self._run.checkpoints)
+        self._send(Missing(files=self._receiver.missing(index)))
+
+    def _start(self, start: Start) -> None:
+        assert self._run is not None
+        assert self._begin is not None
+        config = msgspec.json.decode(start.config, type=RunConfig)
+        if config.resume_from == self._begin.directory:
+            config = settings.replace(config, resume_from=str(self._run.directory))
+        listener = self._take_listener(start)
+        self._oom_before = exit_reasons.oom_kills()
+        own = msgspec.structs.replace(start, config=msgspec.json.encode(config))
+        try:
+            self._ranks = NodeRanks(own, self._run, self._log_file, listener, _NODE_VARIABLES, self._send_event)
+        except OSError as error:
+            self._send(Log(text=f"a rank can't be started: {error}\n"))
+            self._send(Ended(rank=start.first_rank, code=1, oom=False))
+            return
+        if start.first_rank == 0 and not self._shared:
+            self._sender = CheckpointSender(self._run.checkpoints)
+
+    def _take_listener(self, start: Start) -> socket.socket | None:
+        if self._listeners is None:
+            return None
+        listeners, self._listeners = self._listeners, None
+        if start.first_rank == 0 and start.address:
+            return listeners.take(start.address, start.port)
+        listeners.close()
+        return None
+
+    def _watch_ranks(self) -> None:
+        self._poll_log()
+        if self._sender is not None and self._outbox.qsize() < 4:
+            for part in self._sender.next_parts():
+                self._send(part)
+        if self._ranks is None:
+            return
+        for rank, code in self._ranks.ended():
+            self._poll_log()
+            if rank == 0:
+                for event in self._ranks.last_events():
+                    self._send(FromRank(event=event))
+                self._send_rest()
+            oom = code < 0 and exit_reasons.oom_kills() > self._oom_before
+            self._send(Ended(rank=rank, code=code, oom=oom))
+
+    def _send_rest(self) -> None:
+        """Send the checkpoints that were not sent."""
+        while self._sender is not None and (parts := self._sender.next_parts(final=True)):
+            for part in parts:
+                self._send(part)
+
+    def _halt(self) -> None:
+        if self._ranks is not None:
+            self._ranks.kill()
+            self._watch_ranks()
+            self._send_rest()
+        self._ranks, self._sender = None, None
+        self._send(Halted())
+
+    def _stop_ranks(self) -> None:
+        """The supervisor is gone: a checkpoint, then the end."""
+        print("the supervisor is no longer heard: the ranks end", file=sys.stderr)
+        if self._ranks is None:
+            return
+        self._ranks.send(encode_command(StopCommand(checkpoint=True, sender="the agent of the node")))
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self._ranks.alive and time.monotonic() < deadline:
+            time.sleep(_TICK_SECONDS)
+
+    def _poll_log(self) -> None:
+        """Send whole lines that the ranks have printed."""
+        if self._log is None:
+            return
+        while data := os.read(self._log, _LOG_BYTES):
+            lines, newline, self._log_rest = (self._log_rest + data).rpartition(b"\n")
+            if len(self._log_rest) > _LOG_BYTES:
+                lines, newline, self._log_rest = self._log_rest, b"\n", b""
+            if newline:
+                self._send(Log(text=lines.decode("utf-8", "replace")))

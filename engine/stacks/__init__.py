@@ -1,0 +1,1 @@
+"""Stacks of all threads of a run's processes, on request."""

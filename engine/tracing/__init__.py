@@ -1,0 +1,1 @@
+"""What a trace of torch's profiler shows, read from its JSON without torch."""

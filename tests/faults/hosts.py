@@ -1,0 +1,134 @@
+"""Faults of a run on several hosts: network namespaces with a real sshd in each, two gloo ranks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import psutil
+from fakes.network_hosts import Network, NetworkHost, network_hosts
+from faultlab import Finding, Lab, Live, end, lost, newest_checkpoint
+
+from gputrain.engine.events import CheckpointSaved, ModelReady, Notice, Steps
+
+SETTINGS: dict[str, Any] = {"hosts": "node-a,node-b", "checkpoint_steps": 5, "num_workers": 0}
+_LEFT_SECONDS = 60.0
+
+
+def host_rank_killed(lab: Lab) -> Finding:
+    """kill -9 of a rank on another host: named, and both hosts go on from the newest checkpoint."""
+    return _tried(lab, 1, lambda host: host.ranks()[0].kill(), "rank 1 on node-b was killed by SIGKILL from outside")
+
+
+def host_agent_killed(lab: Lab) -> Finding:
+    """kill -9 of the agent of a host: its ranks end with it, and the run goes on."""
+    return _tried(lab, 1, lambda host: host.agents()[0].kill(), "node node-b is lost: ")
+
+
+def host_killed(lab: Lab) -> Finding:
+    """All processes of a host are killed: the other goes on with the same images per update."""
+    return _tried(lab, 1, lambda host: host.kill(), "node node-b is lost: ")
+
+
+def first_host_killed(lab: Lab) -> Finding:
+    """The same for the host of rank 0, at which the ranks meet."""
+    return _tried(lab, 0, lambda host: host.kill(), "node node-a is lost: ")
+
+
+def host_cut_off(lab: Lab) -> Finding:
+    """A host's link goes down, without a packet: lost after node_timeout; its own ranks end, too."""
+    return _tried(lab, 1, lambda host: host.cut(), "node node-b is lost: no heartbeat for ")
+
+
+def first_host_cut_off(lab: Lab) -> Finding:
+    """The same for the host of rank 0."""
+    return _tried(lab, 0, lambda host: host.cut(), "node node-a is lost: no heartbeat for ")
+
+
+def host_frozen(lab: Lab) -> Finding:
+    """All processes of a host are suspended: lost after node_timeout."""
+
+    def freeze(host: NetworkHost) -> None:
+        for process in host.processes():
+            process.suspend()
+
+    return _tried(lab, 1, freeze, "node node-b is lost: no heartbeat for ")
+
+
+def host_cut_off_briefly(lab: Lab) -> Finding:
+    """A link is down for 3 s: the run waits, and no step is repeated."""
+    with _network(lab) as network:
+        live = _training(lab)
+        since = live.newest + 1
+        network.hosts[1].cut()
+        time.sleep(3.0)
+        network.hosts[1].mend()
+        live.until(CheckpointSaved, since=since)
+        live.steps_on()
+        again = [event for event in live.events if isinstance(event, ModelReady) and event.seq >= since]
+        missing = lost(live.run)
+        end(live)
+        return Finding(not again and not _left(network), missing, f"{len(again)} restarts")
+
+
+def hosts_supervisor_killed(lab: Lab) -> Finding:
+    """kill -9 of the supervisor: the ranks save a checkpoint, and nothing stays on any host."""
+    with _network(lab) as network:
+        live = _training(lab)
+        before = newest_checkpoint(live.run)
+        os.kill(live.supervisor, signal.SIGKILL)
+        left = _left(network)
+        saved = newest_checkpoint(live.run)
+        missing = lost(live.run)
+        live.attachment.close()
+        return Finding(not left and saved >= before, missing, f"checkpoint of step {saved}; left: {left}")
+
+
+@contextlib.contextmanager
+def _network(lab: Lab) -> Iterator[Network]:
+    folder = lab.folder / f"hosts-{lab.random.getrandbits(32):x}"
+    environment = {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "GPUTRAIN_HOME": f"{folder}-home"}
+    environment |= {"OMP_NUM_THREADS": "1"}
+    made = network_hosts(folder, ["node-a", "node-b"], environment)
+    with made as network, mock.patch.dict(os.environ, GPUTRAIN_SSH=network.ssh):
+        yield network
+
+
+def _training(lab: Lab) -> Live:
+    """A run on both hosts that has a checkpoint."""
+    live = lab.launch(**SETTINGS)
+    live.until(CheckpointSaved)
+    time.sleep(lab.random.uniform(0, 1))
+    return live
+
+
+def _tried(lab: Lab, number: int, break_it: Callable[[NetworkHost], object], expected: str) -> Finding:
+    with _network(lab) as network:
+        live = _training(lab)
+        since, saved = live.newest + 1, newest_checkpoint(live.run)
+        began = time.monotonic()
+        break_it(network.hosts[number])
+        notice = live.until(Notice, lambda notice: notice.text.startswith(expected), since)
+        named = time.monotonic() - began
+        ready = live.until(ModelReady, since=notice.seq)
+        live.until(Steps, since=ready.seq)
+        seconds = time.monotonic() - began
+        missing = lost(live.run) + max(0, saved - ready.start_step)
+        end(live)
+        network.hosts[number].mend()
+        for process in network.hosts[number].processes():
+            process.resume()
+        left = _left(network)
+        said = f"{notice.text} (named after {named:.1f} s, training after {seconds:.1f} s; left: {left})"
+        return Finding(not left, missing, said)
+
+
+def _left(network: Network) -> list[list[str]]:
+    """Command lines of what stays on the hosts."""
+    _, alive = psutil.wait_procs([one for host in network.hosts for one in host.pythons()], timeout=_LEFT_SECONDS)
+    return [process.cmdline() for process in alive]

@@ -19,7 +19,7 @@ GLOBAL_BATCH = ("batch_size", "devices", "hosts", "accumulation_steps", "global_
 """A change must leave the number of images per update: then each update has the same samples as before."""
 ROUNDING = frozenset((
     "device", "precision", "val_precision", "tf32", "cudnn_benchmark", "channels_last", "compile", "compile_mode",
-    "compile_scope", "fused_optimizer", "gradient_checkpointing", "gradient_compression", "sharding",
+    "compile_scope", "fused_optimizer", "gradient_checkpointing", "gradient_compression", "sharding", "bucket_mib",
 ))  # fmt: skip
 """A change affects only the floating-point rounding of the training."""
 FREE = frozenset((

@@ -7,15 +7,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from gputrain.engine.common.units import MIB
 from gputrain.engine.configuration import bandwidth
 from gputrain.engine.configuration.engine_choice import is_keras
 from gputrain.engine.diagnosis.tree_nodes import Fix
 from gputrain.engine.diagnosis.windows.signals import Signals
+from gputrain.engine.estimates import all_reduce
+from gputrain.engine.estimates.all_reduce import Link
 
 _FP16_FROM, _BF16_FROM = 7.0, 8.0
 """Compute capabilities from which tensor cores have these formats."""
 VRAM_ROOM = 0.60
 """Peak share of GPU memory up to which a doubled batch size is proposed."""
+_BUCKETS = (1, 2, 5, 10)
+"""Values of `bucket_mib` that are proposed."""
+LEAST_HIDDEN = 0.25
+"""Least share of the exchange that smaller buckets hide where they are proposed."""
 SLOW_LINK = 0.5
 """Share of an interconnect's bandwidth below which the hint names the link."""
 
@@ -66,6 +73,10 @@ def communication(s: Signals) -> Fix:
     rarer = f"accumulation_steps={times}"
     rarer = f"batch_size={2 * s.setting('batch_size', 1)} or {rarer}" if _has_room(s) else f"batch_size or {rarer}"
     less = f"Reduce gradients less often: a larger {rarer} (each update then uses twice as many images)."
+    if (smaller := smaller_buckets(s)) is not None:
+        mib, hidden = smaller
+        overlap = f"Then the backward pass hides about {hidden:.0%} of what the ranks wait for now."
+        return Fix(f"Send the gradients in smaller parts: bucket_mib={mib}. {overlap} {less}", {"bucket_mib": mib})
     if s.setting("gradient_compression", "none") == "none":
         return Fix(
             f"Send half the bytes: gradient_compression=bf16. {less}{_link(s)}", {"gradient_compression": "bf16"}
@@ -73,14 +84,43 @@ def communication(s: Signals) -> Fix:
     return Fix(less + _link(s), {"accumulation_steps": times})
 
 
+def smaller_buckets(s: Signals) -> tuple[int, float] | None:
+    """A smaller `bucket_mib`, and the share of the exchange that it hides; None where it explains nothing.
+
+    The last bucket is sent after the backward pass. The model of the plan has to explain the measured exchange within a
+    factor of two, by the links' usual bandwidth.
+    """
+    if not s.on_gpu or not s.gradient_bytes or not s.least_exchange or not s.step_seconds or s.ranks < 2:
+        return None
+    sent = 0.5 if s.setting("gradient_compression", "none") == "bf16" else 1.0
+    link = Link(_usual_link(s).bytes_per_second, all_reduce.NETWORK_LATENCY)
+    backward = all_reduce.BACKWARD_SHARE * s.compute * s.step_seconds
+
+    def exposed(mib: int) -> float:
+        sizes = all_reduce.buckets(round((s.gradient_bytes or 0) / sent), mib * MIB)
+        return all_reduce.exchange(sizes, s.ranks, link, backward, sent).exposed
+
+    present = s.setting("bucket_mib", 25)
+    now, measured = exposed(present), s.least_exchange * s.step_seconds * s.setting("accumulation_steps", 1)
+    best = min((mib for mib in _BUCKETS if mib < present), key=exposed, default=present)
+    if not 0.5 <= now / measured <= 2.0 or exposed(best) > (1 - LEAST_HIDDEN) * now:
+        return None
+    return best, 1 - exposed(best) / now
+
+
+def _usual_link(s: Signals) -> bandwidth.Bandwidth:
+    """What the slowest link should carry."""
+    several = bool(s.setting("hosts", ""))
+    setting = s.setting("network_bandwidth" if several else "gpu_bandwidth", bandwidth.AUTO)
+    return bandwidth.parse(setting, "10GbE" if several else bandwidth.of_gpu(s.device_name))
+
+
 def _link(s: Signals) -> str:
     """What the links carry, where that is far below what they should; empty where it is not, or not known."""
     reached = s.link_rate
     if reached is None or not s.on_gpu:
         return ""
-    several = bool(s.setting("hosts", ""))
-    setting = s.setting("network_bandwidth" if several else "gpu_bandwidth", bandwidth.AUTO)
-    usual = bandwidth.parse(setting, "10GbE" if several else bandwidth.of_gpu(s.device_name))
+    several, usual = bool(s.setting("hosts", "")), _usual_link(s)
     if reached >= SLOW_LINK * usual.bytes_per_second:
         return ""
     where = (

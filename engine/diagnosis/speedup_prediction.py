@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from gputrain.engine.common.units import per_second
+from gputrain.engine.diagnosis.device_bound_fixes import smaller_buckets
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import Prediction, Tuned
 
@@ -191,6 +192,10 @@ def _expected(s: Signals, changes: dict[str, Any]) -> tuple[float, float, str] |
     if "persistent_workers" in changes:
         without = rate / max(0.05, 1 - s.first_wait)
         return LOW * without, without, _WORDS["device"]
+    if "bucket_mib" in changes:
+        smaller = smaller_buckets(s)
+        hidden = (s.least_exchange or 0.0) * (smaller[1] if smaller else 0.0)
+        return rate / (1 - hidden / 2), rate / (1 - hidden), _WORDS["device"]
     if {"gradient_compression", "accumulation_steps"} & changes.keys():
         # Half the bytes, or half as often. Rounding to bf16 takes time, too: at least a quarter of the time is gained.
         exposed = s.least_exchange or 0.0

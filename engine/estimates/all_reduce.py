@@ -55,8 +55,11 @@ def ring_seconds(count: float, ranks: int, link: Link) -> float:
 
 
 def buckets(gradient_bytes: int, bucket: int = BUCKET) -> list[int]:
-    """Bytes of gradients in each bucket of DistributedDataParallel, in the order in which they are sent."""
-    first = min(FIRST_BUCKET, bucket, gradient_bytes)
+    """Bytes of gradients in each bucket of DistributedDataParallel, in the order in which they are sent.
+
+    Only with the default size the first one is smaller than the others.
+    """
+    first = min(FIRST_BUCKET if bucket == BUCKET else bucket, gradient_bytes)
     rest, last = divmod(gradient_bytes - first, bucket)
     return [first, *([bucket] * rest), *([last] if last else [])]
 

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gputrain.engine.common.units import MIB
 from gputrain.engine.configuration import bandwidth
 from gputrain.engine.configuration.bandwidth import Bandwidth
 from gputrain.engine.estimates import all_reduce
@@ -104,8 +105,13 @@ def gradient_exchange(
     ranks, link = gpus * nodes, at.link(nodes)
     # On the CPU the exchange takes the cores that the backward pass needs.
     backward = step_seconds * all_reduce.BACKWARD_SHARE if at.on_gpu else 0.0
+    sizes = all_reduce.buckets(parameters * 4, values["bucket_mib"] * MIB)
     sent = 0.5 if values["gradient_compression"] == "bf16" else 1.0
-    found = all_reduce.exchange(all_reduce.buckets(parameters * 4), ranks, link, backward, sent)
+    if values["sharding"] == "full" and ranks > 1:
+        # Two all-gathers and a reduce-scatter: 1.5 times the bytes (Rajbhandari et al. 2020, "ZeRO", stage 3), which
+        # overlap with both passes.
+        sent, backward = 1.5 * sent, step_seconds if at.on_gpu else 0.0
+    found = all_reduce.exchange(sizes, ranks, link, backward, sent)
     if values["sharding"] == "zero1" and ranks > 1:
         # Each rank sends its share of the new weights to the others after the update.
         weights = parameters * 4 * (ranks - 1) / ranks / link.bytes_per_second

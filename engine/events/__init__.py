@@ -25,6 +25,7 @@ from gputrain.engine.events.hardware import (
     GpuSample,
     HardwareSample,
     MigSample,
+    NodeSample,
     ProcessSample,
 )
 from gputrain.engine.events.lifecycle import (
@@ -64,6 +65,7 @@ __all__ = [
     "LogLine",
     "MigSample",
     "ModelReady",
+    "NodeSample",
     "Notice",
     "OperatorTime",
     "Outcome",
@@ -105,6 +107,7 @@ AnyEvent = (
     | Steps
     | LoaderStats
     | RankSteps
+    | NodeSample
     | LoaderFound
     | ScriptModel
     | Scalars

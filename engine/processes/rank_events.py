@@ -9,7 +9,7 @@ from collections import deque
 import msgspec
 
 from gputrain.engine import events
-from gputrain.engine.events import AnyEvent, Notice, Outcome, RankSteps, RunEnded
+from gputrain.engine.events import AnyEvent, NodeSample, Notice, Outcome, RankSteps, RunEnded
 from gputrain.engine.processes.event_reporter import EventReporter
 
 RANK_LOST = "RankLost"
@@ -52,7 +52,7 @@ class RankEvents:
             # The same notice of several ranks is sent once.
             self._texts.add(event.text)
             self._waiting.append((time.monotonic(), rank, event))
-        elif isinstance(event, RankSteps):
+        elif isinstance(event, RankSteps | NodeSample):
             self._reporter.send(event)
 
     def take_encoded(self, rank: int, raw: bytes) -> None:

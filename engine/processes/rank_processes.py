@@ -21,7 +21,7 @@ from types import TracebackType
 
 from gputrain.engine import events
 from gputrain.engine.common.errors import EXIT_FAILED
-from gputrain.engine.events import AnyEvent, Notice, Outcome, RankSteps, RunEnded, Steps
+from gputrain.engine.events import AnyEvent, NodeSample, Notice, Outcome, RankSteps, RunEnded, Steps
 from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.rank_environment import LOOPBACK, MeetingPoint
@@ -167,8 +167,8 @@ class RankReporter(EventReporter):
         self._supervisor = os.getppid()
 
     def send(self, event: AnyEvent) -> None:
-        """Send warnings, errors and `RunEnded`; other events are dropped."""
-        if isinstance(event, RunEnded) or (isinstance(event, Notice) and event.level != "info"):
+        """Send warnings, errors, samples of the machine and `RunEnded`; other events are dropped."""
+        if isinstance(event, RunEnded | NodeSample) or (isinstance(event, Notice) and event.level != "info"):
             with contextlib.suppress(OSError):
                 self._send(events.encode(event))
 

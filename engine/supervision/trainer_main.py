@@ -35,6 +35,7 @@ from gputrain.engine.processes.trainer_control import StopRequested, TrainerCont
 from gputrain.engine.processes.watchdog import STACKS_SIGNAL
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import orphan_trainer
+from gputrain.engine.supervision.node_sampling import start_node_sampling
 
 if TYPE_CHECKING:
     from gputrain.engine.keras.trainer import KerasTrainer
@@ -120,7 +121,11 @@ def follow_launched(info: RankInfo, directory: str = "") -> int:
 
     link = RankLink(info.meeting, info.rank, info.count, lost)
     start = link.follow()
-    reporter = RankReporter(link.send, info.rank, socket.gethostname(), info.local_rank)
+    host = plain(socket.gethostname(), 80)
+    reporter = RankReporter(link.send, info.rank, host, info.local_rank)
+    if info.local_rank == 0:
+        # Rank 0 is the first one of its machine, which its supervisor samples.
+        start_node_sampling(host, reporter.send)
     # Commands come to rank 0 alone; the end of this pipe stays open.
     inbox, _outlet = multiprocessing.Pipe(duplex=False)
     control = TrainerControl(inbox, reporter)

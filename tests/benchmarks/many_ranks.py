@@ -67,16 +67,21 @@ def serve(ranks: int) -> None:
     for event in scripted.start():
         write(event)
     record.flush()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+
+    def wait_for_end() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
     print(run.id, flush=True)
     began, cpu, done, size = time.monotonic(), time.process_time(), 0, run.events.stat().st_size
     for due, part in _parts(seconds):
         if over.wait(max(0.0, began + due - time.monotonic())):
             break
         for raw in part:
-            event = events.decode(raw)
-            assert event is not None
-            write(event)
+            told = events.decode(raw)
+            assert told is not None
+            write(told)
             done += 1
         record.flush()
         status.write_if_due()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import tempfile
 import time
@@ -19,7 +20,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -46,7 +46,7 @@ def network() -> nn.Module:
     )
 
 
-def timed(call: Callable[[], None], times: int) -> float:
+def timed(call: Callable[[], object], times: int) -> float:
     """Median seconds of a call over `times` calls that all ranks begin together."""
     seconds = []
     for _ in range(times):
@@ -95,7 +95,13 @@ def compare(count: int, steps: int) -> dict[str, Any]:
     """Figures of `count` ranks: times in seconds, bandwidth in bytes per second, efficiencies 0…1."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer.json")
-        mp.spawn(measure, (count, str(Path(folder, "store")), steps, str(answer)), count)
+        context = multiprocessing.get_context("spawn")
+        given = (count, str(Path(folder, "store")), steps, str(answer))
+        processes = [context.Process(target=measure, args=(rank, *given)) for rank in range(count)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
         found: dict[str, float] = json.loads(answer.read_text())
     bandwidth = 2 * (count - 1) / count * _TEST_BYTES / found["all_reduce"]
     sizes = all_reduce.buckets(int(found["parameters"]) * 4)

@@ -230,7 +230,7 @@ PANEL_METRICS = (
         "slow rank, slow node",
         "The rank, and the machine, that the others wait for a tenth of a step or more. The cause is its data (it "
         "waits for batches), its GPU's clock (below the others', with the throttle reason) or its neighbour (another "
-        "program on its GPU or its cores). Clocks and programs are known on the machine of the record.",
+        "program on its GPU or its cores). The first rank of each other machine samples it every ten seconds.",
         "own time and data wait of each rank; NVML and /proc",
     ),
     MetricDescription(

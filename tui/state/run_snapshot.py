@@ -16,6 +16,7 @@ from gputrain.engine.events import (
     LoaderFound,
     LoaderStats,
     ModelReady,
+    NodeSample,
     Phase,
     RunEnded,
     RunStarted,
@@ -136,6 +137,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     eta_run: float | None = None
     loader: LoaderStats | None = None
     hardware: HardwareSample | None = None
+    node_samples: Mapping[str, NodeSample] = field(default_factory=dict)
+    """The newest sample of each other machine of the run."""
     ranks: Ranks = Ranks()
     """The ranks of a run on several devices, with their step times."""
     hints: tuple[Hint, ...] = ()

@@ -24,6 +24,7 @@ from gputrain.engine.events import (
     LoaderStats,
     LogLine,
     ModelReady,
+    NodeSample,
     Notice,
     Outcome,
     Phase,
@@ -105,6 +106,9 @@ class RunStore:
                 self._on_steps(event)
             case RankSteps():
                 self._ranks.take(event, self._now.elapsed)
+            case NodeSample():
+                samples = {**self._now.node_samples, event.host: event}
+                self._now = replace(self._now, node_samples=samples)
             case HardwareSample():
                 self._on_hardware(event)
             case PhaseChanged():

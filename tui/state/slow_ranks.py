@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gputrain.engine.events import GpuSample, HardwareSample
+from gputrain.engine.events import GpuSample, HardwareSample, NodeSample
 from gputrain.tui.render import format as fmt
 from gputrain.tui.state.rank_history import RankPlace, Ranks, RankTimes
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -111,6 +111,11 @@ def slow_node(nodes: list[NodeTimes]) -> SlowNode | None:
     return SlowNode(slowest.host, len(slowest.ranks), late) if late >= SLOW else None
 
 
+def sample_of(now: Snapshot, host: str) -> HardwareSample | NodeSample | None:
+    """The newest sample of a machine of the run; None without one."""
+    return now.hardware if host == _host(now) else now.node_samples.get(host)
+
+
 def _host(now: Snapshot) -> str:
     return now.started.host if now.started else ""
 
@@ -124,8 +129,8 @@ def _cause(
     if waits[rank] - usual >= 0.5 * late:
         share = recent[rank].data_wait / recent[rank].seconds if recent[rank].seconds else 0.0
         return "data", f"its data: it waits {fmt.share(share)} of a step"
-    sample = now.hardware
-    if sample is None or place.host != _host(now):
+    sample = sample_of(now, place.host)
+    if sample is None:
         return "unknown", "its computing; there is no sample of its machine"
     if not sample.gpus:
         return _on_cpu(sample)
@@ -133,7 +138,7 @@ def _cause(
     return _on_gpu(gpu, sample) if gpu is not None else ("unknown", "its computing; its GPU is not sampled")
 
 
-def _on_gpu(gpu: GpuSample, sample: HardwareSample) -> tuple[Kind, str]:
+def _on_gpu(gpu: GpuSample, sample: HardwareSample | NodeSample) -> tuple[Kind, str]:
     others = [one.sm_clock for one in sample.gpus if one is not gpu and one.sm_clock and one.cuda_index is not None]
     limits = [reason for reason in gpu.throttle if reason in _LIMITS]
     if gpu.sm_clock:
@@ -153,7 +158,7 @@ def _on_gpu(gpu: GpuSample, sample: HardwareSample) -> tuple[Kind, str]:
     return "unknown", "its computing: its GPU has the usual clock and no other program"
 
 
-def _on_cpu(sample: HardwareSample) -> tuple[Kind, str]:
+def _on_cpu(sample: HardwareSample | NodeSample) -> tuple[Kind, str]:
     if (sample.foreign_cpu or 0.0) >= _FOREIGN_CORES * max(1.0, sample.usable_cores):
         names = ", ".join(one.name for one in sample.other_processes[:2])
         return "neighbour", f"its neighbour: {names or 'other programs'} use {sample.foreign_cpu:.1f} cores"

@@ -41,6 +41,15 @@ class DistributedConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "full: also of the weights and gradients (FSDP2)"
         ),
     ] = "none"
+    bucket_mib: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=4096,
+            description="MiB of gradients in one all-reduce: smaller ones overlap more with the backward pass, larger "
+            "ones have fewer delays",
+        ),
+    ] = 25
     sync_batchnorm: Annotated[
         bool, Meta(description="BatchNorm statistics over the batches of all GPUs in training (SyncBatchNorm)")
     ] = False

@@ -25,6 +25,8 @@ from gputrain.engine.training.distributed.process_group import ProcessGroup, Sin
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 Compression = Literal["none", "bf16"]
+_DEFAULT_BUCKET_MIB = 25
+"""torch's own."""
 
 
 class _Entry(nn.Module):
@@ -64,17 +66,25 @@ class DataParallel:
         ranks: ProcessGroup,
         on_computed: Callable[[], None],
         compression: Compression = "none",
+        bucket_mib: int = _DEFAULT_BUCKET_MIB,
     ) -> None:
         """Copies rank 0's parameters and buffers to all ranks.
 
         `on_computed` is called in the last backward pass of each update when this rank's gradients are complete: the
         rest of that pass waits for the other ranks. `compression`: of the gradients on their way.
+        `bucket_mib`: MiB of gradients in one all-reduce.
         """
         self._entry = _Entry(network)
         self._on_computed = on_computed
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         with collective_errors():
-            self._ddp = DistributedDataParallel(self._entry, process_group=ranks.devices, gradient_as_bucket_view=True)
+            self._ddp = DistributedDataParallel(
+                self._entry,
+                process_group=ranks.devices,
+                # Only without a size the first bucket is a small one, which is sent early.
+                bucket_cap_mb=None if bucket_mib == _DEFAULT_BUCKET_MIB else bucket_mib,
+                gradient_as_bucket_view=True,
+            )
         # The loop averages BatchNorm's buffers where they are read: at validations and checkpoints. Set here, because
         # as an argument it would also leave out the first copy of the buffers.
         self._ddp.broadcast_buffers = False

@@ -23,4 +23,4 @@ def parallel_network(
         return None
     if config.sharding == "full":
         return ShardedNetwork(network, ranks, config.gradient_compression)
-    return DataParallel(network, ranks, on_computed, config.gradient_compression)
+    return DataParallel(network, ranks, on_computed, config.gradient_compression, config.bucket_mib)

@@ -54,7 +54,7 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
         *("image_key", "label_key", "shuffle", "shuffle_window"),
         # Of several devices.
         *("global_batch_size", "gradient_compression", "sync_batchnorm", "sharding", "rank_timeout", "max_restarts"),
-        *("gpu_bandwidth", "network_bandwidth"),
+        *("gpu_bandwidth", "network_bandwidth", "bucket_mib"),
         *("min_nodes", "node_timeout", "master_addr", "remote_python"),
     }
     assert handled | used | parts == set(VALUES)

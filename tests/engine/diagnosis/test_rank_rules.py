@@ -134,6 +134,21 @@ def test_a_slow_link_is_named(values: dict[str, Any], words: str) -> None:
     assert words in action if words else "The links carry" not in action
 
 
+def test_smaller_buckets_where_the_last_one_explains_the_exchange() -> None:
+    # 100 MB over 10 GbE take 100 ms, hidden by a backward pass of 200 ms except the last bucket: 26 ms of 160 ms.
+    known: dict[str, Any] = {"compute": 0.9, "step_seconds": 0.333, "exchange": 0.1, "least_exchange": 0.1}
+    settings = {"hosts": "a,b", "network_bandwidth": "10GbE"}
+    hint = evaluate(signals_of(**known, settings=settings))["communication"]
+    assert hint.changes["bucket_mib"] in (1, 2, 5)
+    assert "bucket_mib=" in hint.action
+    assert hint.prediction is not None
+    assert hint.prediction.high is not None
+    assert 2 * 100 < hint.prediction.high <= 2 * 100 / 0.9
+    # With small buckets already, and where all is one long exchange, they gain nothing.
+    for other in ({"settings": {**settings, "bucket_mib": 1}}, {"settings": settings, "least_exchange": 0.6}):
+        assert "bucket_mib" not in evaluate(signals_of(**{**known, **other}))["communication"].changes
+
+
 def test_gradients_are_those_of_the_model() -> None:
     window = run_of(2)
     for at in range(11, 40):

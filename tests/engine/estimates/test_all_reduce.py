@@ -23,6 +23,7 @@ def test_gradients_are_sent_in_buckets() -> None:
     assert buckets(100 * MIB) == [MIB, BUCKET, BUCKET, BUCKET, 24 * MIB]
     assert sum(buckets(102_228_128)) == 102_228_128
     assert buckets(MIB // 2) == [MIB // 2]
+    assert buckets(25 * MIB, 10 * MIB) == [10 * MIB, 10 * MIB, 5 * MIB]
 
 
 def test_without_a_backward_pass_nothing_is_hidden() -> None:

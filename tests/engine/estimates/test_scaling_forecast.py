@@ -64,13 +64,21 @@ def test_bf16_and_accumulation_make_the_exchange_matter_less() -> None:
     assert speed(1, 4, sharding="zero1").exchange.exposed > speed(1, 4).exchange.exposed
 
 
+def test_full_sharding_sends_half_as_much_again_over_the_whole_step() -> None:
+    plain, full = speed(1, 4, network_bandwidth="25GbE"), speed(1, 4, network_bandwidth="25GbE", sharding="full")
+    assert full.exchange.seconds == pytest.approx(1.5 * plain.exchange.seconds, rel=0.01)
+    slow = {"network_bandwidth": "1GbE", "sharding": "full"}
+    assert speed(1, 4, **slow).efficiency < speed(1, 4, network_bandwidth="1GbE").efficiency
+
+
 def test_workers_share_the_cores_of_a_machine() -> None:
     measured = SingleSpeed(low=280.0, high=320.0, step=300.0, supply=400.0)
     few = place(cores=16)
     assert speed(2, at=few, one=measured).limiter == "step"
     four = speed(4, at=few, one=measured)
     # 4 × 8 workers on 16 cores are as fast as 4 each: half of 400 for each GPU.
-    assert (four.limiter, four.efficiency) == ("cores", pytest.approx(200 / 300))
+    assert four.limiter == "cores"
+    assert four.efficiency == pytest.approx(200 / 300)
     assert speed(1, 4, at=few, one=measured).limiter != "cores"
 
 

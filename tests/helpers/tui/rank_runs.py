@@ -54,25 +54,32 @@ class RankRun:
             # A little noise, the same in each replay.
             own = STEP * (1 + 0.01 * ((rank * 7 + number * 13) % 5 - 2) / 2) + self.slow.get(rank, 0.0)
             wait = self.slow.get(rank, 0.0) if rank in self.hungry else 0.01
-            times = {
-                "window_steps": steps,
-                "window_seconds": steps * longest,
-                "data_wait": steps * wait,
-                "compute": steps * (own - wait),
-                "exchange": steps * max(0.0, longest - own),
-            }
-            if rank == 0:
-                first = scripted.steps(number)
-                yield replace(first, **times, copy=0.0, other=0.0, images_per_second=256 * self.count / longest)
-            else:
-                away = rank >= self.per_node
-                yield RankSteps(
-                    rank=rank,
-                    **times,
-                    host=self.host(rank) if away else "",
-                    gpu=rank % self.per_node if away else None,
-                )
+            away = rank >= self.per_node
+            times = RankSteps(
+                rank=rank,
+                window_steps=steps,
+                window_seconds=steps * longest,
+                data_wait=steps * wait,
+                compute=steps * (own - wait),
+                exchange=steps * max(0.0, longest - own),
+                host=self.host(rank) if away else "",
+                gpu=rank % self.per_node if away else None,
+            )
+            yield times if rank else self._of_rank_0(number, times, 256 * self.count / longest)
         yield self._sample(number)
+
+    def _of_rank_0(self, number: int, times: RankSteps, rate: float) -> Steps:
+        return replace(
+            scripted.steps(number),
+            window_steps=times.window_steps,
+            window_seconds=times.window_seconds,
+            data_wait=times.data_wait,
+            compute=times.compute,
+            exchange=times.exchange,
+            copy=0.0,
+            other=0.0,
+            images_per_second=rate,
+        )
 
     def _sample(self, number: int) -> HardwareSample:
         sample = scripted.hardware(number, gpus=min(self.per_node, self.count))
@@ -94,8 +101,3 @@ class RankRun:
             for place, event in enumerate(self.second(number)):
                 found.append(script.at(event, 1.0 if place == 0 else 0.0))
         return found
-
-
-def steps_of(events: Sequence[AnyEvent]) -> list[Steps]:
-    """The windows of rank 0."""
-    return [event for event in events if isinstance(event, Steps)]

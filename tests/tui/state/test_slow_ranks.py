@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from helpers.tui import scripted
 from helpers.tui.rank_runs import EXCHANGE, STEP, RankRun
 from msgspec.structs import replace
 
 from gputrain.engine.events import HardwareSample, ProcessSample, RankSteps
+from gputrain.engine.supervision.node_sampling import node_sample
 from gputrain.tui.state.rank_history import COLUMNS, RankHistory
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
@@ -62,6 +64,18 @@ def test_the_sample_of_this_machine_says_nothing_of_another() -> None:
     found = slow_of(seen(RankRun(16, slow={13: 0.2}, clocks={5: 1005})))
     assert (found.rank, found.host, found.gpu, found.kind) == (13, "node-01", 5, "unknown")
     assert "no sample of its machine" in found.cause
+
+
+def test_a_sample_of_its_own_machine_does() -> None:
+    run = RankRun(16, slow={13: 0.2})
+    clocks = {index: 1000 if index == 5 else 1700 for index in range(8)}
+    gpus = tuple(replace(scripted.gpu(index, 1), cuda_index=index, sm_clock=clock) for index, clock in clocks.items())
+    sample = node_sample("node-01", HardwareSample(interval=1.0, gpus=gpus))
+    store = RunStore()
+    store.apply_all([*run.events(20), sample])
+    found = slow_of(store.snapshot())
+    assert (found.rank, found.kind) == (13, "clock")
+    assert "1000 MHz, 59 % of the others'" in found.cause
 
 
 def test_a_neighbour_on_the_cpu() -> None:

@@ -66,8 +66,8 @@ def test_signs_differ_without_colours_and_without_utf8() -> None:
 
 def test_the_newest_columns_are_shown() -> None:
     columns = [column(r0=0.5, r1=0.5)] * 5 + [column(r0=0.5, r1=0.9)] * 2
-    assert text(map_lines(columns, "own", fold(2, 2), 4)) == "····\n··██"
-    assert styled_lines.width(map_lines(columns, "own", fold(2, 2), 20)[0]) == 20
+    assert text(map_lines(columns, "own", 0.5, fold(2, 2), 4)) == "····\n··██"
+    assert styled_lines.width(map_lines(columns, "own", 0.5, fold(2, 2), 20)[0]) == 20
 
 
 @pytest.mark.parametrize("count", [2, 8, 64, 512])

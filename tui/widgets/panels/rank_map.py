@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Literal
 
@@ -68,11 +68,11 @@ def value_of(measure: Measure, times: RankTimes) -> float | None:
     return (times.data_wait if measure == "wait" else times.exchange) / times.seconds
 
 
-def usual_of(measure: Measure, columns: Sequence[RankColumn]) -> float:
-    """The median over the ranks of the newest columns, to which times are compared; in shares it is not used."""
+def usual_of(measure: Measure, recent: Iterable[RankTimes]) -> float:
+    """The median over the ranks' newest times, to which times are compared; in shares it is not used."""
     if measure not in ("own", "step"):
         return 0.0
-    values = [value_of(measure, times) for column in columns[-8:] for times in column.times.values()]
+    values = [value_of(measure, times) for times in recent]
     known = [value for value in values if value]
     # Two digits: the columns that are drawn stay valid while it hardly changes.
     return float(f"{median(known):.2g}") if known else 0.0
@@ -107,10 +107,11 @@ def cells(column: RankColumn, measure: Measure, usual: float, groups: Sequence[G
     return drawn
 
 
-def map_lines(columns: Sequence[RankColumn], measure: Measure, groups: Sequence[Group], width: int) -> list[Line]:
-    """A line of `width` cells for each group, the newest column last."""
+def map_lines(
+    columns: Sequence[RankColumn], measure: Measure, usual: float, groups: Sequence[Group], width: int
+) -> list[Line]:
+    """A line of `width` cells for each group, the newest column last. `usual`: as of `usual_of`."""
     shown = columns[-width:] if width > 0 else ()
-    usual = usual_of(measure, columns)
     drawn = [cells(column, measure, usual, groups) for column in shown]
     roles = dict(zip(_SIGNS, _ROLES, strict=True))
     lines = []

@@ -12,9 +12,9 @@ from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, cut, groups, line, pad, right, width, wrap
 from gputrain.tui.state.rank_history import RankTimes
 from gputrain.tui.state.run_snapshot import Snapshot
-from gputrain.tui.state.slow_ranks import NodeTimes, SlowNode, SlowRank, nodes_of, slow_node, slow_rank
+from gputrain.tui.state.slow_ranks import NodeTimes, SlowNode, SlowRank, nodes_of, sample_of, slow_node, slow_rank
 from gputrain.tui.widgets.panel import Panel, View
-from gputrain.tui.widgets.panels.rank_map import LEGENDS, MEASURES, Group, Measure, fold, map_lines
+from gputrain.tui.widgets.panels.rank_map import LEGENDS, MEASURES, Group, Measure, fold, map_lines, usual_of
 
 _NODE_ROWS = 14
 """Rows of the panel from which it lists the nodes."""
@@ -28,7 +28,9 @@ def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Li
     recent = now.ranks.recent()
     if not recent:
         alone = now.ranks.count < 2 and now.steps is not None
-        return [line(("one process trains alone" if alone else "no step times of several ranks yet", "dim"))]
+        return [
+            line(("no other ranks: one process trains alone" if alone else "no step times of several ranks yet", "dim"))
+        ]
     host = now.started.host if now.started else ""
     nodes = nodes_of(now.ranks, recent, host)
     late, late_node = slow_rank(now, recent), slow_node(nodes)
@@ -37,9 +39,9 @@ def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Li
         *_slow_lines(late, late_node, columns, 2 if rows >= _LEGEND_ROWS else 1),
     ]
     tail = [_legend(measure, columns)] if rows >= _LEGEND_ROWS else []
-    listed = _node_lines(now, nodes, host, late_node, columns, rows // 3) if rows >= _NODE_ROWS else []
+    listed = _node_lines(now, nodes, late_node, columns, rows // 3) if rows >= _NODE_ROWS else []
     room = rows - len(head) - len(tail) - len(listed)
-    return [*head, *_map(now, measure, late, nodes, columns, room), *tail, *listed][:rows]
+    return [*head, *_map(now, measure, recent, late, nodes, columns, room), *tail, *listed][:rows]
 
 
 def _summary(now: Snapshot, recent: Mapping[int, RankTimes], nodes: Sequence[NodeTimes], columns: int) -> Line:
@@ -93,7 +95,13 @@ def _slow_lines(late: SlowRank | None, node: SlowNode | None, columns: int, most
 
 
 def _map(
-    now: Snapshot, measure: Measure, late: SlowRank | None, nodes: Sequence[NodeTimes], columns: int, rows: int
+    now: Snapshot,
+    measure: Measure,
+    recent: Mapping[int, RankTimes],
+    late: SlowRank | None,
+    nodes: Sequence[NodeTimes],
+    columns: int,
+    rows: int,
 ) -> list[Line]:
     """The heat map with the numbers of the ranks on the left, and their node where there are several."""
     sizes = {len(one.ranks) for one in nodes}
@@ -105,7 +113,7 @@ def _map(
     names = _node_names(rows_of, nodes, columns) if per_node else [""] * len(rows_of)
     named = max((width([(name, "text")]) for name in names), default=0)
     cells = columns - room - 3 - (named + 1 if named else 0)
-    drawn = map_lines(now.ranks.columns, measure, rows_of, max(1, cells))
+    drawn = map_lines(now.ranks.columns, measure, usual_of(measure, recent.values()), rows_of, max(1, cells))
     lines = []
     for group, label, name, body in zip(rows_of, labels, names, drawn, strict=True):
         marked = late is not None and group.first <= late.rank <= group.last
@@ -136,7 +144,7 @@ def _legend(measure: Measure, columns: int) -> Line:
 
 
 def _node_lines(
-    now: Snapshot, nodes: Sequence[NodeTimes], host: str, late: SlowNode | None, columns: int, rows: int
+    now: Snapshot, nodes: Sequence[NodeTimes], late: SlowNode | None, columns: int, rows: int
 ) -> list[Line]:
     """A line for each node with its GPUs, the slowest first; the last one counts those without a line."""
     if len(nodes) < 2 or rows < 3:
@@ -157,16 +165,19 @@ def _node_lines(
                 line(right(str(len(one.ranks)), 4)),
                 line(right(fmt.milliseconds(one.own), 8)),
                 *(line(right(text, 6)) for text in share),
-                line((_gpus(now) if one.host == host else "not sampled", "dim")),
+                line((_gpus(now, one.host), "dim")),
             )
         )
     left = len(ordered) - len(shown)
     return [*found, line((f"and {left} more nodes, all faster", "dim"))] if left else found
 
 
-def _gpus(now: Snapshot) -> str:
-    """Number and utilization of the GPUs of the record's machine."""
-    gpus = [one for one in now.hardware.gpus if one.cuda_index is not None] if now.hardware else []
+def _gpus(now: Snapshot, host: str) -> str:
+    """Number and utilization of the GPUs of a machine."""
+    sample = sample_of(now, host)
+    if sample is None:
+        return "not sampled"
+    gpus = [one for one in sample.gpus if one.cuda_index is not None]
     known = [one.utilization for one in gpus if one.utilization is not None]
     if not known:
         return "no GPU"

@@ -86,6 +86,11 @@ def work(rank: int, meeting: MeetingPoint, folder: str) -> None:
     passes(packed._entry.network, packed, rank, 1)  # type: ignore[arg-type]
     packed.finish()
     found["bf16"] = [p.grad.clone() for p in packed._entry.network.parameters() if p.grad is not None]
+    small = DataParallel(network(), ranks, lambda: None, bucket_mib=1)
+    passes(small._entry.network, small, rank, 1)  # type: ignore[arg-type]
+    small.finish()
+    found["small buckets"] = [p.grad.clone() for p in small._entry.network.parameters() if p.grad is not None]
+    found["bucket MiB"] = [torch.tensor([one._ddp.bucket_bytes_cap >> 20 for one in (both, small)])]
     torch.save(found, f"{folder}/{rank}")
     ranks.leave()
 
@@ -130,6 +135,12 @@ def test_gradients_are_the_means(
 def test_a_rank_that_fails_leaves_no_rank_waiting(found: list[dict[str, list[torch.Tensor]]], name: str) -> None:
     # The sums do not count, but all ranks have the same.
     torch.testing.assert_close(found[0][name], found[1][name], rtol=0, atol=0)
+
+
+def test_the_size_of_the_buckets_changes_no_gradient(found: list[dict[str, list[torch.Tensor]]]) -> None:
+    for of_rank in found:
+        assert of_rank["bucket MiB"][0].tolist() == [25, 1]
+        torch.testing.assert_close(of_rank["small buckets"], alone((0, 0, 0.5), (1, 0, 0.5)))
 
 
 def test_gradients_compressed_to_bf16_are_close(found: list[dict[str, list[torch.Tensor]]]) -> None:

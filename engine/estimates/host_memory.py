@@ -20,8 +20,8 @@ MAX_THREADS = 8
 """Number of workers up to which ``loader: auto`` uses threads, as in `gputrain.engine.training.loader.make_loader`."""
 
 FLOAT32_OVERHEAD = 230e6 / 154_140_672
-"""Memory of a float32 batch in the worker processes of a plain DataLoader over its tensor's size (the A10G guide: 230 MB
-for a tensor of 154)."""
+"""Memory of a float32 batch in the worker processes of a plain DataLoader over its tensor's size (the A10G guide: 230
+MB for a tensor of 154)."""
 
 TRAINER_BYTES_CPU = 700 * MIB
 """A process with torch and torchvision imported (measured: 690 MiB unique memory, torch 2.15 on Linux)."""

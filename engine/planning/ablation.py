@@ -1,8 +1,8 @@
 """Stages of an ablation from an unoptimized training script to the full set of optimizations. Pure.
 
-The stages are those of the CPU and GPU guide and the A10G guide (workers, mixed precision, channels_last, TF32, compile,
-cache). Each stage keeps the settings of the earlier ones. "all" has all of them and the fused optimizer; the plan, which
-may leave some out, comes last for comparison.
+The stages are those of the CPU and GPU guide and the A10G guide (workers, mixed precision, channels_last, TF32,
+compile, cache). Each stage keeps the settings of the earlier ones. "all" has all of them and the fused optimizer; the
+plan, which may leave some out, comes last for comparison.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def test_reference_rates_of_the_seeds_give_their_times(
     known: dict[str, Any] = {"recipe": recipe, "preset": preset, "facts": facts, "data_dir": str(tmp_path)}
     plan = resolve_plan(machine, **known, overrides={"epochs": epochs})
     assert plan.eta is not None
-    assert plan.eta.source.endswith("on ImageNet")
+    assert " guide, " in plan.eta.source or plan.eta.source.endswith(" guide")
     found = (plan.eta.total_low / 3600, plan.eta.total_high / 3600)
     assert found == pytest.approx(hours, rel=0.02)
     # Another network, or more frames, is another training.

@@ -25,7 +25,7 @@ OTHER = {"workers", "name", "gpus", "cores", "ram", "images", "setting", "downlo
 def commands(text: str) -> list[list[str]]:
     """The words after gputrain-tui of each command, without comments, redirections, brackets and a user's command."""
     found = []
-    lines = [line for block in BLOCK.findall(text) for line in LINE.findall(block)]
+    lines = [line for block in BLOCK.findall(text) for line in LINE.findall(block.replace("\\\n", " "))]
     for shown in (*QUOTED.findall(BLOCK.sub("", text)), *lines):
         command = re.split(r" \| |; | #| && | -- ", " ".join(shown.split()))[0]
         # The one placeholder that is checked as a number.

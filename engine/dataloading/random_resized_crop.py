@@ -55,6 +55,8 @@ class CropDraw:
     """Short side of the image before its centre is cut out; unused for ``random``."""
     min_scale: float = 1.0
     """Smallest share of the image's area that a random box keeps."""
+    squash: bool = False
+    """Whether the long side, too, is resized to `resize`; unused for ``random``."""
 
     def sized(self, size: int) -> CropDraw:
         """The same crop for samples of another size."""
@@ -66,7 +68,7 @@ class CropDraw:
         """The crop of an image of `width` × `height` for these `draws`."""
         if self.kind == "random":
             return CropGeometry(*random_crop_box(draws, width, height, self.min_scale), self.size, self.size, 0, 0)
-        return center_crop_box(width, height, self.resize, self.size)
+        return center_crop_box(width, height, self.resize, self.size, squash=self.squash)
 
     def within(self, box: list[float], draws: Draws, width: int, height: int) -> CropGeometry:
         """The crop inside `box`: left, top, right and bottom as shares of the image's sides."""
@@ -121,14 +123,16 @@ def random_crop_box(draws: Draws, width: int, height: int, min_scale: float) -> 
     return (width - w) // 2, (height - h) // 2, w, h
 
 
-def center_crop_box(width: int, height: int, resize: int, size: int) -> CropGeometry:
+def center_crop_box(width: int, height: int, resize: int, size: int, *, squash: bool = False) -> CropGeometry:
     """The central `size` × `size` pixels of an image whose short side is first resized to `resize`.
 
     Rounds as torchvision's Resize and CenterCrop do. Where `size` is larger than `resize`, the image is resized to
-    `size` instead of being padded.
+    `size` instead of being padded. With `squash` both sides are resized, as with timm's crop mode of this name.
     """
     short = max(resize, size)
-    if width <= height:
+    if squash:
+        resized_width, resized_height = short, short
+    elif width <= height:
         resized_width, resized_height = short, int(short * height / width)
     else:
         resized_width, resized_height = int(short * width / height), short

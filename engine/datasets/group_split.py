@@ -64,6 +64,34 @@ def swapped_faces(names: Collection[str]) -> dict[str, str]:
     return first
 
 
+def second_face(name: str) -> str:
+    """The other part of the name of a swapped clip: ``id1`` of ``id0_id1_0005`` (Celeb-DF); empty without one.
+
+    It is a face only if a clip of its own has it: ``0001`` of ``id0_0001`` is the number of a clip.
+    """
+    first, _, rest = name.partition("_")
+    second = rest.partition("_")[0]
+    return second if clip_face(name) == first and second != first else ""
+
+
+def crossing_clips(train: Collection[tuple[str, str]], val: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    """A warning of clips, given as (path, group), whose second face has its own clips on the other side."""
+    own = {clip_face(path.rpartition("/")[2]): group for path, group in (*train, *val)}
+    crossing: list[str] = []
+    for here, there in ((train, val), (val, train)):
+        others = {group for _, group in there}
+        for path, group in here:
+            second = own.get(second_face(path.rpartition("/")[2]), group)
+            if second != group and second in others:
+                crossing.append(path)
+    if not crossing:
+        return ()
+    names = plain(", ".join(sorted(crossing)[:3]), 200) + (" …" if len(crossing) > 3 else "")
+    text = f"{len(crossing)} clips of swapped faces show a second face that is on the other side of the split ({names})"
+    remedy = f"leave these clips out, or join the faces in {GROUPS_FILE}"
+    return (f"{text}: the metrics of validation may be too good; {remedy}",)
+
+
 def read_groups(data_dir: str) -> dict[str, str]:
     """Groups by name from groups.csv in `data_dir`; empty without that file. Raises BadInput with file and line."""
     path = files.expand_user(data_dir) / GROUPS_FILE

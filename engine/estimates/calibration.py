@@ -22,6 +22,7 @@ _MAY_DIFFER = frozenset(
             "mean",
             "std",
             "interpolation",
+            "crop_mode",
             "fused_optimizer",
             "set_to_none",
             "oom_fallback",

@@ -50,7 +50,7 @@ def _input(stored: Any, file: str) -> InputConfig | None:
     if not isinstance(stored, Mapping) or "image_size" not in stored:
         return None
     try:
-        names = ("image_size", "val_resize", "interpolation")
+        names = ("image_size", "val_resize", "crop_mode", "interpolation")
         data = settings.build({name: stored[name] for name in names if name in stored}).data
     except BadInput:
         return None
@@ -58,6 +58,7 @@ def _input(stored: Any, file: str) -> InputConfig | None:
         origin=f"settings in {plain(file, 80)}",
         size=data.image_size,
         resize=data.val_resize,
+        crop_mode="" if data.crop_mode == "center" else data.crop_mode,
         interpolation=normalization.interpolation_of(data),
     )
 

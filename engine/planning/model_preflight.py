@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine.configuration import engine_choice, keras_compatibility, normalization, settings
-from gputrain.engine.configuration.sections.data_settings import AUTO, INTERPOLATIONS
+from gputrain.engine.configuration.sections.data_settings import AUTO, CROP_MODES, INTERPOLATIONS
 from gputrain.engine.datasets.output_count import output_count
 from gputrain.engine.jobs.model_check_job import InputConfig, ModelFacts, check_model
 from gputrain.engine.model_catalog import image_sizes
@@ -64,6 +64,10 @@ def with_model_layer(layers: Sequence[SettingsLayer], found: ModelPlan) -> list[
 
 def _layer(found: InputConfig, values: Mapping[str, Any], own: Collection[str]) -> SettingsLayer | None:
     chosen = {name: text for name, text in _texts(found).items() if values[name] == AUTO}
+    if found.size and values["dataset"] not in ("clips", "custom"):
+        mode = found.crop_mode or CROP_MODES[0]
+        if "crop_mode" not in own and mode in CROP_MODES and mode != values["crop_mode"]:
+            chosen["crop_mode"] = mode
     if found.size and "image_size" not in own and values["dataset"] not in ("clips", "custom"):
         chosen["image_size"] = found.size
     if found.size and found.resize and "val_resize" not in own:
@@ -91,10 +95,12 @@ def _warnings(facts: ModelFacts, values: Mapping[str, Any], own: Collection[str]
     if found.interpolation and found.interpolation not in INTERPOLATIONS:
         used = "bilinear" if values["interpolation"] == AUTO else values["interpolation"]
         texts.append(f"interpolation: {used}; {found.origin} has {found.interpolation}, which does not exist here")
-    if found.crop_mode:
+    if found.crop_mode not in (*CROP_MODES, ""):
         texts.append(
-            f"val_resize: {found.origin} makes images square by '{found.crop_mode}'; here the centre is cropped"
+            f"crop_mode: {values['crop_mode']}; {found.origin} has {found.crop_mode}, which does not exist here"
         )
+    elif "crop_mode" in own and found.crop_mode not in (values["crop_mode"], ""):
+        texts.append(f"crop_mode: {values['crop_mode']}; {found.origin} has {found.crop_mode}")
     if found.oblong:
         texts.append(f"image_size: {found.origin} has images of {found.oblong}; here they are square")
     if found.size and "image_size" in own and values["image_size"] != found.size:

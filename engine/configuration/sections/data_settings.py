@@ -16,8 +16,9 @@ NORMALIZATION = ("mean", "std")
 Interpolation = Literal["bilinear", "bicubic"]
 """How images are resized, see `DataConfig.interpolation`."""
 INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
-
-
+CropMode = Literal["center", "squash"]
+"""How validation images become square, see `DataConfig.crop_mode`."""
+CROP_MODES: tuple[CropMode, ...] = ("center", "squash")
 SHARDED = ("webdataset", "parquet")
 """Values of `dataset` whose images lie in shards."""
 UNCACHED = {
@@ -112,6 +113,13 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     val_resize: Annotated[
         int, Meta(ge=8, le=8192, description="short side of validation images before the center crop, in pixels")
     ] = 256
+    crop_mode: Annotated[
+        CropMode,
+        Meta(
+            description="how validation images become square: by their center, or squash: both sides are resized to "
+            "val_resize before the center crop"
+        ),
+    ] = "center"
     value_range: Annotated[
         str,
         Meta(

@@ -36,6 +36,8 @@ class View:
     """Short side of the image before the centre crop."""
     min_scale: float
     decoding: Decoding = DEFAULT_DECODING
+    squash: bool = False
+    """Whether the long side, too, is resized to `resize`."""
 
     def pixels(self, path: Any, draws: Any) -> Any:
         """uint8 (size, size, 3) of the image file `path`, cut as its `draws` say, float64 (DRAWS,)."""
@@ -67,7 +69,7 @@ class View:
 
     def _centre(self, data: Any, _draws: Any, *, jpeg: bool) -> Any:
         image = _not_filled(tf.image.decode_jpeg(data, 3, dct_method=_DCT), data) if jpeg else self._decoded(data)
-        rows, columns, top, left = _resized(tf.shape(image), self.resize, self.size)
+        rows, columns, top, left = _resized(tf.shape(image), self.resize, self.size, squash=self.squash)
         whole = tf.image.resize(image, tf.stack((rows, columns)), self.decoding.interpolation, antialias=True)
         return whole[top : top + self.size, left : left + self.size]
 
@@ -92,7 +94,8 @@ class View:
 def view_of(data: DataConfig, decoding: Decoding, *, train: bool) -> View:
     """How the samples of a run are cut, for training or for validation."""
     random = train and data.augment == "crop_flip"
-    return View(random, data.image_size, data.val_resize, data.crop_min_scale, decoding)
+    squash = data.crop_mode == "squash"
+    return View(random, data.image_size, data.val_resize, data.crop_min_scale, decoding, squash)
 
 
 def _not_filled(pixels: Any, data: Any) -> Any:
@@ -147,11 +150,12 @@ def random_box(draws: Any, width: Any, height: Any, min_scale: float) -> tuple[A
     return left, top, w, h
 
 
-def _resized(shape: Any, resize: int, size: int) -> tuple[Any, Any, Any, Any]:
+def _resized(shape: Any, resize: int, size: int, *, squash: bool) -> tuple[Any, Any, Any, Any]:
     """Rows and columns of the whole image, and where its centre begins, as in `random_resized_crop.centre`."""
     height, width = shape[0], shape[1]
     short = max(resize, size)
-    long = tf.cast(short * tf.maximum(height, width) / tf.minimum(height, width), tf.int32)
+    ratio = 1 if squash else tf.maximum(height, width) / tf.minimum(height, width)
+    long = tf.cast(short * ratio, tf.int32)
     rows, columns = tf.where(width <= height, long, short), tf.where(width <= height, short, long)
     top = tf.cast(tf.round((rows - size) / 2), tf.int32)
     left = tf.cast(tf.round((columns - size) / 2), tf.int32)

@@ -99,6 +99,7 @@ def _describe(path: Path, data: OpenedDataset, config: RunConfig) -> None:
             "classes": json.dumps(list(data.train.classes)),
             "image_size": str(config.data.image_size),
             "resize_short_side": str(config.data.val_resize),
+            "crop_mode": config.data.crop_mode,
             "interpolation": f"{normalization.interpolation_of(config.data)}, antialiased",
             "pixels": "uint8 RGB 0-255; normalisation is in the graph",
             "mean": normalization.text_of(mean),

@@ -81,7 +81,7 @@ def crop_of(config: RunConfig, *, train: bool) -> CropDraw:
     data = config.data
     if train and data.augment == "crop_flip":
         return CropDraw("random", data.image_size, data.val_resize, data.crop_min_scale)
-    return CropDraw("centre", data.image_size, data.val_resize)
+    return CropDraw("centre", data.image_size, data.val_resize, squash=data.crop_mode == "squash")
 
 
 def _worker_pool(

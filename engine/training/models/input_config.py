@@ -29,7 +29,7 @@ _TRANSFORM_INPUT = ("googlenet", "inception_v3")
 mean and std of 0.5 the network needs no such step."""
 _HALF = (0.5, 0.5, 0.5)
 _TAKEN = ("mean", "std", "interpolation")
-_OF_IMAGES = (*_TAKEN, "image_size", "val_resize")
+_OF_IMAGES = (*_TAKEN, "image_size", "val_resize", "crop_mode")
 
 
 def of_weights(config: RunConfig, file: WeightsFile | None = None) -> InputConfig | None:
@@ -80,6 +80,7 @@ def _of_settings(stored: Mapping[str, Any], origin: str) -> InputConfig:
         origin=origin,
         size=data.image_size if sized else None,
         resize=data.val_resize if sized else None,
+        crop_mode=data.crop_mode if sized and data.crop_mode != "center" else "",
         interpolation=normalization.interpolation_of(data),
     )
 

@@ -17,8 +17,8 @@ _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", 
 _PREFIXES = ("module.", "model.", "net.", "network.", "_model.", "state_dict.")
 """Wrappers of a whole network, removed even if no name fits."""
 _EMA = re.compile(r"(^|[._])(ema|averaged?)")
-_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$")
-"""Names before torchvision 0.3, with the pattern of torchvision.models.densenet."""
+_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
+"""Names before torchvision 0.3, as in torchvision.models.densenet; and of batch norm's counters, which those lack."""
 _VIT_MLP = {"mlp.linear_1.": "mlp.0.", "mlp.linear_2.": "mlp.3."}
 """Names of torchvision's MLPBlock before version 2."""
 _BOOKKEEPING = ("n_averaged", "total_ops", "total_params")

@@ -65,7 +65,7 @@ def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
         _images(train, data.clip_frames),
         _images(val, data.clip_frames) if val.clips else None,
         ClipClassification(train.streams, data.clip_frames, config.optim.label_smoothing),
-        warnings=(*_unused_groups(config, train, val), *_shared_faces(train, val)),
+        warnings=(*_unused_groups(config, train, val), *_shared_faces(train, val), *_crossing(train, val)),
     )
 
 
@@ -78,6 +78,11 @@ def _shared_faces(train: _Clips, val: _Clips) -> tuple[str, ...]:
     return group_split.shared_groups(
         (clip.face for clip in train.clips if clip.face in known), (clip.face for clip in val.clips)
     )
+
+
+def _crossing(train: _Clips, val: _Clips) -> tuple[str, ...]:
+    """A warning if swapped clips show faces of both sides."""
+    return group_split.crossing_clips(*([(clip.name, clip.face) for clip in side.clips] for side in (train, val)))
 
 
 def _unused_groups(config: RunConfig, train: _Clips, val: _Clips) -> tuple[str, ...]:

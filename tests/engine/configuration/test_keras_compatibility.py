@@ -40,7 +40,7 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
         *("recipe", "profile", "preset", "name", "engine", "device", "seed", "epochs", "max_steps", "resume_from"),
         *("dataset", "data_dir", "train_split", "val_split", "image_size", "val_resize", "augment", "crop_min_scale"),
         *("batch_size", "val_batch_size", "num_workers", "prefetch_factor", "max_bad_images", "model", "weights"),
-        *("weights_strict", "interpolation"),
+        *("weights_strict", "interpolation", "crop_mode"),
         *("width", "optimizer", "lr", "lr_batch_size", "momentum", "weight_decay", "schedule", "warmup_epochs"),
         *("label_smoothing", "clip_grad_norm", "precision", "tf32", "cudnn_benchmark", "compile", "value_range"),
         *("checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints", "auto_resume"),

@@ -100,6 +100,12 @@ def test_the_centre_is_torchvisions(width: int, height: int) -> None:
     assert torch.equal(ours, theirs)
 
 
+def test_squashed_images_lose_nothing_but_their_border() -> None:
+    view = CropDraw("centre", 192, 213, squash=True).geometry([], 640, 480)
+    assert view == (0, 0, 640, 480, 213, 213, 10, 10)
+    assert CropDraw("centre", 300, 300, squash=True).geometry([], 640, 480) == (0, 0, 640, 480, 300, 300, 0, 0)
+
+
 def test_a_centre_larger_than_the_resize_needs_no_padding() -> None:
     view = CropDraw("centre", 300, 256).geometry([], 640, 480)
     assert (view.resized_width, view.resized_height) == (400, 300)

@@ -234,3 +234,24 @@ def test_a_share_of_data_without_subjects_is_refused(dataset: str, tmp_path: Pat
     values = {"dataset": dataset, "val_split": "", "val_share": 0.2}
     plan = resolve_plan(NO_GPU, recipe="simple-cnn", data_dir=str(tmp_path), overrides=values)
     assert [text for text in plan.refuses if text.startswith(f"val_share: {dataset} has no subjects to hold out")]
+
+
+def test_second_faces_on_the_other_side_are_warned_of() -> None:
+    """Celeb-DF swaps every two of a group: keeping all of them together would leave a few large groups."""
+    train = [
+        ("real/id0_0001", "id0"),
+        ("fake/id0_id1_0001", "id0"),
+        ("fake/id0_id2_0001", "id0"),
+        ("real/id2_0", "id2"),
+    ]
+    val = [("real/id1_0001", "id1"), ("fake/id1_id0_0004", "id1"), ("fake/id1_id9_0004", "id1")]
+    (warning,) = group_split.crossing_clips(train, val)
+    assert warning.startswith(
+        "2 clips of swapped faces show a second face that is on the other side of the split "
+        "(fake/id0_id1_0001, fake/id1_id0_0004)"
+    )
+    assert group_split.crossing_clips(train, val[:0]) == ()
+    # FaceForensics++: both clips of a swap are one group. A number behind a name is no face.
+    assert group_split.crossing_clips([("real/000", "000"), ("fake/000_003", "000")], [("real/001", "001")]) == ()
+    assert group_split.crossing_clips([("real/000", "a"), ("fake/000_003", "a"), ("fake/003_000", "a")], []) == ()
+    assert group_split.crossing_clips([("real/clip_0001", "clip_0001")], [("real/0001", "0001")]) == ()

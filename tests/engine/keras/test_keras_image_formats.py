@@ -365,3 +365,19 @@ def test_a_jpeg_whose_lower_part_is_missing_is_bad(tmp_path: Path, random: bool)
     # Grey of the same value is no damage.
     Image.new("L", (SIDE, SIDE), 128).save(path)
     assert (pixels(tf.constant(str(path)), draws).numpy() == 128).all()
+
+
+def test_squashed_images_equal_pillows(tmp_path: Path) -> None:
+    from gputrain.engine.configuration import settings
+    from gputrain.engine.dataloading import random_resized_crop
+    from gputrain.engine.imaging.decoding import DEFAULT_DECODING
+    from gputrain.engine.keras.data.tf_transforms import view_of
+
+    path = tmp_path / "image.png"
+    image = picture().resize((90, 50))
+    image.save(path)
+    config = settings.build({"image_size": 32, "val_resize": 40, "crop_mode": "squash"})
+    draws = random_resized_crop.uniforms(0, 0, np.array([7]))[0]
+    found = view_of(config.data, DEFAULT_DECODING, train=False).pixels(str(path), draws).numpy().astype(int)
+    right = image.resize((40, 40), Image.Resampling.BILINEAR).crop((4, 4, 36, 36))
+    assert np.abs(found - np.asarray(right).astype(int)).max() <= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,26 @@ def test_interpolated_positions_are_told(tmp_path: Path) -> None:
         for _, text in other.facts
     )
     assert any(text.startswith("image_size: 96; ") and text.endswith(" has 224") for text in other.warnings)
+
+
+def test_the_crop_mode_comes_from_the_weights(tmp_path: Path) -> None:
+    """timm's squash; its border does not exist here, and is warned of."""
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    state = {name: tensor.contiguous() for name, tensor in models.resnet18(num_classes=2).state_dict().items()}
+    for mode, told in (("squash", {"crop_mode": "squash"}), ("border", {}), ("center", {})):
+        cfg = {"input_size": [3, 64, 64], "crop_pct": 1.0, "crop_mode": mode}
+        save_file(state, tmp_path / f"{mode}.safetensors", {"pretrained_cfg": json.dumps(cfg)})
+        own: dict[str, object] = {"model": "resnet18", "weights": str(tmp_path / f"{mode}.safetensors")}
+        found, values = planned(own)
+        assert found.layer is not None
+        assert {name: text for name, text in found.layer.values.items() if name == "crop_mode"} == told
+        assert (values["image_size"], values["val_resize"]) == (64, 64)
+        warned = [text for text in found.warnings if text.startswith("crop_mode: center; ")]
+        assert bool(warned) == (mode == "border")
+    # Not what weights before these had.
+    changed = plan_model({**DEFAULTS, **own, "crop_mode": "squash"}, own)
+    assert changed.layer is not None
+    assert changed.layer.values["crop_mode"] == "center"
 
 
 def test_nan_is_refused_in_the_plan_with_the_text_of_the_run(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def validation(config: RunConfig, data: bytes) -> npt.NDArray[np.int64]:
     assert found is not None
     assert found.size is not None
     assert found.resize is not None
-    view = CropDraw("centre", found.size, found.resize)
+    view = CropDraw("centre", found.size, found.resize, squash=found.crop_mode == "squash")
     out = blank(found.size)
     how: Any = found.interpolation
     decode.decode_into(
@@ -178,7 +178,12 @@ def test_validation_images_equal_torchvisions_transforms(model: str, weights: st
 
 
 @pytest.mark.parametrize(
-    "model", ["resnet50", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0", "mixer_s32_224", "levit_128s"]
+    "model",
+    [
+        *("resnet50", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0", "mixer_s32_224", "levit_128s"),
+        # Their crop mode is squash, with and without a crop.
+        *("dm_nfnet_f0", "convnext_tiny.in12k_ft_in1k_384"),
+    ],
 )
 def test_validation_images_equal_timms_transforms(model: str) -> None:
     timm = pytest.importorskip("timm")

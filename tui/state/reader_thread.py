@@ -21,7 +21,7 @@ LOW_BANDWIDTH_FRAME_SECONDS = 2.0
 """The same for ``--low-bandwidth``."""
 _READ_SECONDS = 0.5
 _AT_ONCE = 250
-"""Events of the record that are read at once: with thousands of a long record in memory, the process would stay 8 MiB larger."""
+"""Events of the record that are read at once: thousands in memory would leave the process 8 MiB larger."""
 
 
 class Frame(Struct, frozen=True, kw_only=True):

@@ -8,14 +8,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tomllib
 from pathlib import Path
 
 from argparse_manpage.manpage import Manpage
 
-from gputrain.engine.common.version import VERSION
 from gputrain.tui.cli.main import parser
 
 FILE = Path(__file__).parent / "gputrain-tui.1"
+_PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def manual_page() -> str:
@@ -23,8 +24,10 @@ def manual_page() -> str:
     os.environ["COLUMNS"] = "80"  # argparse wraps the usage lines at it
     top = parser()
     top.man_short_description = "launch and watch a PyTorch training run"  # type: ignore[attr-defined]
-    # Without a date: the page changes with the parser alone.
-    facts = {"date": " ", "project_name": "gputrain-tui", "version": VERSION, "manual_title": "User Commands"}
+    # Not of the installed package: an editable installation keeps the version that it was installed with.
+    version = tomllib.loads(_PROJECT.read_text())["project"]["version"]
+    # Without a date: the page changes with the parser and the version alone.
+    facts = {"date": " ", "project_name": "gputrain-tui", "version": version, "manual_title": "User Commands"}
     return str(Manpage(top, facts, format="single-commands-section"))
 
 

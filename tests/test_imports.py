@@ -29,6 +29,21 @@ def test_the_dashboard_has_no_torch() -> None:
     assert "torchvision" not in names
 
 
+def test_the_dashboard_does_not_wait_for_what_its_first_paint_does_not_need() -> None:
+    names = modules(
+        "import gputrain.tui.commands.runs.tail, gputrain.tui.app, gputrain.tui.screens.dashboard.dashboard_screen"
+    )
+    assert "textual.app" in names
+    assert not names & {
+        "yaml",
+        "numpy",
+        "psutil",
+        "pynvml",
+        "multiprocessing",
+        "gputrain.engine.configuration.settings",
+    }
+
+
 def test_the_supervisor_has_neither_torch_nor_textual() -> None:
     names = loaded("import gputrain.engine.supervision.supervisor")
     assert not names & {"torch", "torchvision", "textual", "rich"}

@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, nargs="+", default=list(COUNTS), choices=COUNTS)
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     options = parser.parse_args()
+    harness.keep_compiled_sources()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for variable in ("GPUTRAIN_HOME", "GPUTRAIN_CACHE", "GPUTRAIN_CONFIG", "XDG_CONFIG_HOME"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import platform
 import statistics
 import time
@@ -169,6 +170,14 @@ def ratio(results: dict[str, Result], ours: str, theirs: str, *, wall: bool = Fa
         return None, first.reason or second.reason
     pairs = zip(first.wall, second.wall, strict=True) if wall else zip(first.cpu, second.cpu, strict=True)
     return statistics.median(one / other for one, other in pairs), ""
+
+
+def keep_compiled_sources() -> None:
+    """Let Python keep compiled sources, as pip does when it installs a package.
+
+    With PYTHONDONTWRITEBYTECODE each start compiles our sources again, but none of the peers', which are installed.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def versions(packages: Sequence[str]) -> dict[str, str | None]:

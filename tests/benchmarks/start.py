@@ -141,6 +141,7 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=Path, help="where the demo's images are drawn, and found the next time")
     options = parser.parse_args()
+    harness.keep_compiled_sources()
     figures: dict[str, Any] = {}
     ratios: dict[str, Any] = {}
     with _own_folders(options.cache.resolve() if options.cache else None):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import NamedTuple
@@ -118,14 +117,24 @@ class _Column(NamedTuple):
 
 def _columns(plot: Plot, buckets: Sequence[Bucket], columns: int) -> list[_Column | None]:
     """Smallest, mean and largest value in each column of dots; interpolated between points, None in gaps."""
-    place = partial(_column, start=plot.start, end=plot.end, columns=columns)
+    start, span, rightmost = plot.start, plot.end - plot.start, columns - 1
+
+    # As `_column`, which is called thousands of times a second: without calls of min and max it takes half the time.
+    def place(x: float) -> int:
+        column = int((x - start) / span * columns)
+        return 0 if column < 0 else rightmost if column > rightmost else column
+
     found = segments(buckets, plot.joined_until)
     means = _means(found, place, columns)
     lows: list[float] = [math.inf] * columns
     highs: list[float] = [-math.inf] * columns
     for bucket in buckets:
-        for column in range(place(max(bucket.first, plot.start)), place(bucket.last) + 1):
-            lows[column], highs[column] = min(lows[column], bucket.low), max(highs[column], bucket.high)
+        at = place(max(bucket.first, start))
+        for column in (at,) if bucket.first == bucket.last else range(at, place(bucket.last) + 1):
+            if bucket.low < lows[column]:
+                lows[column] = bucket.low
+            if bucket.high > highs[column]:
+                highs[column] = bucket.high
     return [
         None if mean is None else _Column(min(mean, low), mean, max(mean, high))
         for low, mean, high in zip(lows, means, highs, strict=True)
@@ -167,10 +176,12 @@ def _cells(
         reach = range(min(level, before + 1), max(level, before - 1) + 1) if before is not None else (level,)
         for dot in reach:
             lines[rows - 1 - dot // 4][index // 2] |= _DOTS[3 - dot % 4][index % 2]
+        before = level
+        if value.low == value.high:
+            continue  # the line itself
         first, last = _level(value.low, low, high, rows * 4), _level(value.high, low, high, rows * 4)
         for dot in {first, last, *range(first + (2 * index - first) % 4, last + 1, 4)}:
             ranges[rows - 1 - dot // 4][index // 2] |= _DOTS[3 - dot % 4][index % 2]
-        before = level
     sign = _ascii_cell if as_ascii else _braille_cell
     return [list(map(sign, line, around)) for line, around in zip(lines, ranges, strict=True)]
 

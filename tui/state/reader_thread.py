@@ -20,6 +20,8 @@ FRAME_SECONDS = 1.0
 LOW_BANDWIDTH_FRAME_SECONDS = 2.0
 """The same for ``--low-bandwidth``."""
 _READ_SECONDS = 0.5
+_AT_ONCE = 250
+"""Events of the record that are read at once: thousands in memory would leave the process 8 MiB larger."""
 
 
 class Frame(Struct, frozen=True, kw_only=True):
@@ -85,7 +87,7 @@ class Reader:
         fresh = True
         while not self._stop.is_set():
             # Short at first, so that the dashboard of a run without events opens at once.
-            events = self._source.read(timeout=_READ_SECONDS if self._caught_up else 0.05)
+            events = self._source.read(_READ_SECONDS) if self._caught_up else self._source.read(0.05, _AT_ONCE)
             store.apply_all(events, self._source.sparse_until)
             self._caught_up = self._caught_up or (not events and self._source.caught_up) or self._source.ended
             fresh = fresh or bool(events)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import BindingType
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.diagnosis.autotune import tune_command
 from gputrain.engine.events.commands import AnyCommand, CheckpointCommand, ProfileCommand, StacksCommand, StopCommand
 from gputrain.tui.layout.key_bindings import INNER_KEYS, KEYS, Key
 from gputrain.tui.layout.panel_layout import Place, arrange
@@ -148,6 +147,9 @@ class DashboardScreen(PanelScreen):
         if not self._is_live():
             self.notify("the run has ended", markup=False)
             return
+        # Imported here: with the settings and PyYAML it takes a tenth of the time to the first paint.
+        from gputrain.engine.diagnosis.autotune import tune_command
+
         hints = self._newest.now.hints
         tunes = [tune_command(hint, command_sender.sender()) for hint in hints]
         place, tune = next(((at, one) for at, one in enumerate(tunes) if one is not None), (len(hints), None))

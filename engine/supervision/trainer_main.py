@@ -104,7 +104,13 @@ def follow_launched(info: RankInfo) -> int:
     local = (info.local_rank, info.local_count)
     training = _Training(Path(start.directory), bytes(start.config), reporter, control)
     link.patience = training.config.distributed.rank_timeout
-    ended = training.follow(lambda: ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local))
+
+    def join() -> SingleProcess:
+        group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
+        group.board = link.board
+        return group
+
+    ended = training.follow(join)
     reporter.send(ended)
     link.close()
     if ended.outcome is Outcome.FAILED:
@@ -197,7 +203,12 @@ class _Training:
         link.patience = self.config.distributed.rank_timeout
         link.lead(Start(str(self.directory), msgspec.Raw(self._config_json)), others.take_encoded)
         local = (info.local_rank, info.local_count)
-        join = lambda: ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)  # noqa: E731
+
+        def join() -> SingleProcess:
+            group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
+            group.board = link.board
+            return group
+
         ended = self._catch_errors(lambda: self._train(join))
         self.rank_lost = ended.error.startswith(RANK_LOST)
         ended = others.cause_of(ended, _CAUSE_SECONDS)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor import DTensor
 
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.distributed.process_group import ProcessGroup, SingleProcess, collective_errors
@@ -25,6 +26,9 @@ def make_optimizer(network: nn.Module, config: RunConfig, ranks: SingleProcess |
         {"params": plain, "weight_decay": 0.0},
     ]
     kind, values = _kind(config)
+    if kind is torch.optim.SGD and any(isinstance(parameter, DTensor) for parameter in network.parameters()):
+        # torch 2.14 has no fused kernel of SGD for divided weights.
+        values["fused"] = None
     if config.distributed.sharding == "zero1" and isinstance(ranks, ProcessGroup):
         groups = [group for group in groups if group["params"]]
         made: torch.optim.Optimizer = ZeroRedundancyOptimizer(groups, kind, process_group=ranks.devices, **values)

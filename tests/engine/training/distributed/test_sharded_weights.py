@@ -144,7 +144,7 @@ def kill_while_saving(rank: int, meeting: MeetingPoint, home: str, config_json: 
             os.kill(os.getpid(), signal.SIGKILL)
         return saved
 
-    state_dict_saver.save = then_kill  # type: ignore[assignment]
+    state_dict_saver.save = then_kill
     work(rank, meeting, home, config_json, None)
 
 
@@ -184,7 +184,12 @@ def test_any_number_of_devices_goes_on_from_it(
     home: Path,
     tmp_path: Path,
 ) -> None:
-    values = {"devices": devices, "accumulation_steps": 4 // devices, "sharding": sharding, "resume_from": str(home)}
+    values: dict[str, Any] = {
+        "devices": devices,
+        "accumulation_steps": 4 // devices,
+        "sharding": sharding,
+        "resume_from": str(home),
+    }
     rest = run(tmp_path / "rest", small_config(**settings, **values))
     assert losses(first) + losses(rest) == pytest.approx(losses(alone), rel=1e-5)
     assert rest[0].metrics[-1] == pytest.approx(alone[0].metrics[-1], rel=1e-4)

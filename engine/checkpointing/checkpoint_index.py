@@ -78,12 +78,14 @@ def write_index(folder: Path, entries: list[CheckpointEntry]) -> None:
 
 def matches_checksum(folder: Path, entry: CheckpointEntry) -> bool:
     """Whether the files of `entry` match their sizes and checksums; reads them all."""
-    return all(_matches(folder / one.file, one) for one in (entry, *entry.shards))
+    shards = ((shard.file, shard.bytes, shard.sha256) for shard in entry.shards)
+    files = ((entry.file, entry.bytes, entry.sha256), *shards)
+    return all(_matches(folder / file, size, checksum) for file, size, checksum in files)
 
 
-def _matches(path: Path, listed: CheckpointEntry | ShardFile) -> bool:
+def _matches(path: Path, size: int, checksum: str) -> bool:
     try:
-        return path.stat().st_size == listed.bytes and sha256(path) == listed.sha256
+        return path.stat().st_size == size and sha256(path) == checksum
     except OSError:
         return False
 

@@ -85,9 +85,12 @@ def sharded_weights(draft: PlanDraft) -> None:
 
 def off_with_sharding(values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
     """Settings that `sharding: full` on several devices replaces: the value used instead, and why."""
+    rules = _NOT_SHARDED
+    if values["optimizer"] == "sgd":
+        rules = (*rules, ("fused_optimizer", False, "torch has no fused sgd for sharding=full"))
     return {
         name: (value, f"{why}: {'off' if value is False else value}")
-        for name, value, why in _NOT_SHARDED
+        for name, value, why in rules
         if values[name] != value
     }
 
@@ -102,7 +105,7 @@ def refused_with_sharding(values: Mapping[str, Any]) -> list[str]:
     return refused
 
 
-_NOT_SHARDED = (
+_NOT_SHARDED: tuple[tuple[str, Any, str], ...] = (
     ("channels_last", False, "sharding=full takes contiguous weights only"),
     ("oom_fallback", False, "with sharding=full a GPU out of memory ends the run"),
     ("async_checkpoints", False, "with sharding=full all devices write each checkpoint together"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.processes.rank_board import EXCHANGE, RankPlace
@@ -13,10 +16,25 @@ _FRAME = re.compile(r'^  File "([^"]+)", line (\d+) in (.+)$')
 _LIBRARIES = ("site-packages/", "dist-packages/", "/lib/python3", "gputrain/engine/", "<frozen", "<string>")
 
 
-def verdict(places: Sequence[RankPlace], lines: Mapping[int, str], stopped: Mapping[int, str], now: float) -> str:
+_COLLECTIVES = "torch/distributed/distributed_c10d.py"
+_INNERMOST = 4
+"""Frames in which a call of a collective is looked for."""
+
+Frame = tuple[str, str, str]
+"""File, line and function."""
+
+
+def verdict(
+    places: Sequence[RankPlace],
+    lines: Mapping[int, str],
+    stopped: Mapping[int, str],
+    now: float,
+    hosts: Mapping[int, str] | None = None,
+) -> str:
     """One sentence about the ranks that are not waiting for others; empty if all wait, or none does.
 
-    `lines`: the line of the user's code, or the innermost one, of each rank; `stopped`: why a rank cannot run.
+    `lines`: the line of the user's code, or the innermost one, of each rank; `stopped`: why a rank cannot run; `hosts`:
+    where a rank is, if that is not clear.
     """
     behind = min((place.step for place in places), default=0)
     waiting = [place for place in places if place.place == EXCHANGE and place.rank not in stopped]
@@ -30,8 +48,9 @@ def verdict(places: Sequence[RankPlace], lines: Mapping[int, str], stopped: Mapp
     at = f" ({plain(line, 200)})" if line and first.rank not in stopped else ""
     more = f"; so have {len(late) - 1} more not" if len(late) > 1 else ""
     others = "1 other waits" if len(waiting) == 1 else f"{len(waiting)} others wait"
+    host = f" on {plain((hosts or {}).get(first.rank, ''), 80)}" if first.rank in (hosts or {}) else ""
     return (
-        f"rank {first.rank} has not entered the exchange of step {behind + 1}: {what}{at}{more}; {others} for it "
+        f"rank {first.rank}{host} has not entered the exchange of step {behind + 1}: {what}{at}{more}; {others} for it "
         f"since {now - since:.0f} s"
     )
 
@@ -41,19 +60,50 @@ def main_line(stacks: str) -> str:
 
     Without such code the innermost line; ``file:line in function``, empty without stacks.
     """
+    return _line_of(_main_frames(stacks))
+
+
+def waits_in_collective(stacks: str) -> bool:
+    """Whether the main thread waits for other ranks, by the newest stacks that faulthandler wrote."""
+    return _in_collective(_main_frames(stacks))
+
+
+def read_stacks(file: Path) -> str:
+    """The stacks in a file; empty if it can't be read."""
+    try:
+        return file.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def own_main_line() -> tuple[str, bool]:
+    """`main_line` and `waits_in_collective` of this process, from another thread of it."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    frames: list[Frame] = []
+    while frame is not None:
+        frames.append((frame.f_code.co_filename, str(frame.f_lineno), frame.f_code.co_name))
+        frame = _outer(frame)
+    return _line_of(frames), _in_collective(frames)
+
+
+def _outer(frame: FrameType) -> FrameType | None:
+    return frame.f_back
+
+
+def _main_frames(stacks: str) -> list[Frame]:
     threads = re.split(r"^(?:Current thread|Thread) .*$", stacks, flags=re.M)
     # faulthandler writes the thread that got the signal last: the main one.
-    frames = [found.groups() for line in threads[-1].splitlines() if (found := _FRAME.match(line))]
+    found = [_FRAME.match(line) for line in threads[-1].splitlines()]
+    return [(one[1], one[2], one[3]) for one in found if one]
+
+
+def _in_collective(frames: Sequence[Frame]) -> bool:
+    return any(file.endswith(_COLLECTIVES) for file, _, _ in frames[:_INNERMOST])
+
+
+def _line_of(frames: Sequence[Frame]) -> str:
     own = [frame for frame in frames if not any(part in frame[0] for part in _LIBRARIES)]
     if not frames:
         return ""
     file, line, function = (own or frames)[0]
     return f"{file}:{line} in {function}"
-
-
-def read_main_line(file: Path) -> str:
-    """`main_line` of a file; empty if it can't be read."""
-    try:
-        return main_line(file.read_text(errors="replace"))
-    except OSError:
-        return ""

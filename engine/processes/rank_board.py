@@ -1,4 +1,7 @@
-"""Board of the ranks of one machine: a small file in which each rank keeps where it is, for the verdict on a hang.
+"""Where each rank is, for the verdict on a hang: a board of the ranks of one machine, and reports of any ranks.
+
+The board is a small file in which each rank keeps its place. Ranks that a launcher started send reports to rank 0
+instead, which writes them into a file while it waits.
 
 A rank writes its place in less than a microsecond, without a lock: into memory that it alone writes. Readers may see a
 place with the time of the one before, which does not matter to a hang.
@@ -11,13 +14,24 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
+
+from gputrain.engine.common.files import write_atomic
 
 NAME = "ranks.board"
 """Name of the file in the run directory."""
 STACKS = "ranks.stacks"
 """Prefix of the files into which each rank writes the stacks of its threads when asked."""
+REPORTS = "ranks.reports.json"
+"""File with the reports of ranks that a launcher started, in the run directory of rank 0."""
+STILL_SECONDS = 3.0
+"""A rank that has been in one place for longer tells its line of code; rank 0 then writes `REPORTS`."""
+_FRESH_SECONDS = 10.0
+"""Age up to which the file counts: later it is of another hang."""
 EXCHANGE = "the exchange with the other ranks"
 PLACES = ("its start", "the wait for data", "prepare", "forward", "backward", "update", EXCHANGE, "other work")
 """What a rank may be doing."""
@@ -77,3 +91,37 @@ def read_board(directory: Path) -> list[RankPlace]:
 def stacks_file(directory: Path, rank: int) -> Path:
     """Where a rank writes the stacks of its threads."""
     return directory / f"{STACKS}.{rank}.txt"
+
+
+class RankReport(msgspec.Struct, frozen=True):
+    """Where a rank is."""
+
+    rank: int
+    host: str
+    step: int
+    """Steps that it has done."""
+    place: str
+    """One of `PLACES`."""
+    seconds: float
+    """How long it has been there."""
+    line: str = ""
+    """The line of its own code in which its main thread is."""
+    collectives: int = -1
+    """Number of its newest collective, by torch's flight recorder; all ranks count alike. -1: not recorded."""
+    collective: str = ""
+    """Name of that collective."""
+
+
+def write_reports(directory: Path, reports: Sequence[RankReport]) -> None:
+    """Replace the file; a full disk is none of the training's business."""
+    with contextlib.suppress(OSError):
+        write_atomic(directory / REPORTS, msgspec.json.encode(list(reports)))
+
+
+def read_reports(directory: Path) -> list[RankReport]:
+    """The reports of a hang that goes on; empty without one."""
+    path = directory / REPORTS
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        if time.time() - path.stat().st_mtime < _FRESH_SECONDS:
+            return msgspec.json.decode(path.read_bytes(), type=list[RankReport])
+    return []

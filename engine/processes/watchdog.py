@@ -6,13 +6,15 @@ import contextlib
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import AnyEvent, Phase, PhaseChanged
 from gputrain.engine.processes import hang_verdict
-from gputrain.engine.processes.rank_board import STACKS, read_board, stacks_file
+from gputrain.engine.processes.rank_board import EXCHANGE, STACKS, RankPlace, read_board, read_reports, stacks_file
 
 STACKS_SIGNAL = signal.SIGUSR2
 """Makes a trainer or a data worker write the stack of each of its threads into trainer.log (`faulthandler`)."""
@@ -60,7 +62,8 @@ class Watchdog:
         if self._phase in _SILENT:
             return ""
         self._warned = True
-        what = (_examine_ranks(self._directory) if self._directory else "") or _examine(self._pid)
+        ranks = (_launched_ranks(self._directory) or _examine_ranks(self._directory)) if self._directory else ""
+        what = ranks or _examine(self._pid)
         return f"{NO_EVENTS} for {now - self._heard:.0f} s in '{self._phase}': {what}"
 
 
@@ -77,10 +80,32 @@ def _examine_ranks(directory: Path) -> str:
             else:
                 _request_stacks(psutil.Process(place.pid))
     files = {place.rank: stacks_file(directory, place.rank) for place in places}
-    lines = {rank: hang_verdict.read_main_line(file) for rank, file in files.items()}
+    stacks = {rank: hang_verdict.read_stacks(file) for rank, file in files.items()}
+    lines = {rank: hang_verdict.main_line(text) for rank, text in stacks.items()}
+    # Divided weights are exchanged within the forward and the backward pass.
+    places = [_by_stack(place, stacks[place.rank]) for place in places]
     found = hang_verdict.verdict(places, lines, stopped, time.monotonic())
     found = found or "the ranks hang, or this takes longer than hang_seconds"
     return f"{found}; the stacks of each rank are in {STACKS}.*.txt"
+
+
+def _by_stack(place: RankPlace, stacks: str) -> RankPlace:
+    return replace(place, place=EXCHANGE) if hang_verdict.waits_in_collective(stacks) else place
+
+
+def _launched_ranks(directory: Path) -> str:
+    """Which rank the others wait for, of ranks that a launcher started on any machine; empty if that is not known."""
+    now = time.monotonic()
+    reports = read_reports(directory)
+    places = [RankPlace(one.rank, 0, one.step, one.place, now - one.seconds) for one in reports]
+    lines, hosts = {one.rank: one.line for one in reports}, {one.rank: one.host for one in reports}
+    found = hang_verdict.verdict(places, lines, {}, now, hosts)
+    late = next((one for one in reports if found.startswith(f"rank {one.rank} ")), None)
+    newest = max(reports, key=lambda one: one.collectives, default=None)
+    if late is None or newest is None or not 0 <= late.collectives < newest.collectives:
+        return found
+    name = plain(newest.collective, 60)
+    return f"{found}; others have begun collective {newest.collectives} ({name}), it collective {late.collectives}"
 
 
 def _examine(pid: int) -> str:

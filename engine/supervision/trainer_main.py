@@ -138,6 +138,7 @@ def follow_launched(info: RankInfo, directory: str = "") -> int:
         group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
         check_nodes(group, info, training.config, training.directory, reporter.notice)
         link.met = True
+        group.board = link.board
         return group
 
     ended = training.follow(join)
@@ -242,6 +243,7 @@ class _Training:
             group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
             check_nodes(group, info, self.config, self.directory, self._reporter.notice)
             link.met = True
+            group.board = link.board
             return group
 
         ended = self._catch_errors(lambda: self._train(join))

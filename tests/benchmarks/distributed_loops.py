@@ -52,7 +52,12 @@ class Place:
 
     def set_environment(self) -> None:
         """The variables that a launcher sets."""
-        own = {"RANK": self.rank, "WORLD_SIZE": self.count, "LOCAL_RANK": self.rank, "LOCAL_WORLD_SIZE": self.count}
+        own: dict[str, object] = {
+            "RANK": self.rank,
+            "WORLD_SIZE": self.count,
+            "LOCAL_RANK": self.rank,
+            "LOCAL_WORLD_SIZE": self.count,
+        }
         own |= {"MASTER_PORT": self.port, "MASTER_ADDR": LOOPBACK, "GLOO_SOCKET_IFNAME": "lo"}
         os.environ.update({name: str(value) for name, value in own.items()})
 

@@ -19,6 +19,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 
 from gputrain.engine.processes.rank_board import EXCHANGE, RankBoard
 from gputrain.engine.processes.rank_environment import MeetingPoint
+from gputrain.engine.training.distributed import flight_recorder
 
 T = TypeVar("T")
 
@@ -153,6 +154,7 @@ class ProcessGroup(SingleProcess):
         if meeting.is_local:
             # The name of this machine may not resolve.
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        flight_recorder.turn_on()
         store = store or open_store(meeting, rank, count)
         with _exchanging():
             dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_TIMEOUT)

@@ -12,11 +12,14 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
+from gputrain.engine.processes.rank_board import STILL_SECONDS, RankReport, write_reports
 from gputrain.engine.processes.rank_environment import MeetingPoint
 from gputrain.engine.training.distributed.process_group import open_store
+from gputrain.engine.training.distributed.sent_board import SentBoard
 
 _BEAT_SECONDS = 1.0
 _END_SECONDS = 10.0
@@ -44,6 +47,7 @@ class RankLink:
     def __init__(self, meeting: MeetingPoint, rank: int, count: int, on_lost: Callable[[str], None]) -> None:
         """`on_lost` gets which rank is lost, in words, on a thread. Raises RankLostError if rank 0 never comes."""
         self._rank, self._count, self._on_lost = rank, count, on_lost
+        self._host = platform.node()
         self.store = open_store(meeting, rank, count, patience=_JOIN)
         """The store of this group."""
         self._events = open_store(meeting, rank, count, client=True, patience=_JOIN) if rank == 0 else self.store
@@ -54,6 +58,10 @@ class RankLink:
         self.met = False
         """The ranks have joined their process group."""
         self._closing = threading.Event()
+        self.board = SentBoard(rank, self._host)
+        """Where this rank is: sent with each heartbeat."""
+        self._directory: Path | None = None
+        """Where rank 0 writes the places of all ranks."""
 
     def lead(self, start: Start, on_event: Callable[[int, bytes], None]) -> None:
         """As rank 0: tell the others how the run starts; `on_event` gets their ranks and events, on a thread."""
@@ -61,11 +69,12 @@ class RankLink:
             self._beats.set(f"beat/{rank}", "")
         self.store.set("start", msgspec.json.encode(start).decode())
         threading.Thread(target=self._read, args=(on_event,), name="rank events", daemon=True).start()
+        self._directory = Path(start.directory)
         self._begin(range(1, self._count))
 
     def follow(self) -> Start:
         """As another rank: wait for rank 0 and hear how the run starts."""
-        self.store.set(f"host/{self._rank}", platform.node())
+        self.store.set(f"host/{self._rank}", self._host)
         self.store.wait(["start"], _JOIN)
         start = msgspec.json.decode(self.store.get("start"), type=Start)
         self._begin((0,))
@@ -108,11 +117,22 @@ class RankLink:
         with contextlib.suppress(RuntimeError):
             while not self._closing.wait(_BEAT_SECONDS):
                 number += 1
-                self._beats.set(f"beat/{self._rank}", str(number))
+                report = self.board.report()
+                self._beats.set(f"beat/{self._rank}", f"{number} {msgspec.json.encode(report).decode()}")
                 others = list(self._heard)
                 for rank, beat in zip(others, self._beats.multi_get([f"beat/{r}" for r in others]), strict=True):
                     if beat != self._heard[rank][0]:
                         self._heard[rank] = (beat, time.monotonic())
+                if self._directory is not None and report.seconds > STILL_SECONDS:
+                    write_reports(self._directory, [report, *self._reports()])
+
+    def _reports(self) -> list[RankReport]:
+        """Of the other ranks, from their newest heartbeats."""
+        found = []
+        for beat, _ in self._heard.values():
+            with contextlib.suppress(msgspec.DecodeError):
+                found.append(msgspec.json.decode(beat.partition(b" ")[2], type=RankReport))
+        return found
 
     def _watch(self) -> None:
         while not self._closing.wait(_BEAT_SECONDS):

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 import torch
-import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 
 from gputrain.engine.checkpointing.checkpoint_files import check_room
@@ -60,7 +60,7 @@ def write(folder: Path, step: int, tensors: Tensors, ranks: SingleProcess) -> di
     path = folder / name
     try:
         with collective_errors():
-            dcp.save(tensors, storage_writer=FileSystemWriter(path, sync_files=True))
+            state_dict_saver.save(tensors, storage_writer=FileSystemWriter(path, sync_files=True))
         own: list[tuple[str, str, int]] | str = _own_files(path, ranks.rank)
     except CheckpointException as error:
         own = _cause(error)
@@ -68,14 +68,15 @@ def write(folder: Path, step: int, tensors: Tensors, ranks: SingleProcess) -> di
         own = error.strerror or str(error)
     found = ranks.gather(own)
     failed = next((one for one in found if isinstance(one, str)), "")
+    parts = [part for one in found if not isinstance(one, str) for part in one]
     if ranks.is_main_process and not failed:
-        missing = [file for files in found for file, _, _ in files if not (path / file).is_file()]
+        missing = [file for file, _, _ in parts if not (path / file).is_file()]
         failed = f"{missing[0]} of another rank is not in {path}: all machines need this folder" if missing else ""
     if failed:
         if ranks.is_main_process:
             shutil.rmtree(path, ignore_errors=True)
         raise OSError(plain(failed, 300))
-    files = [ShardFile(f"{name}/{file}", checksum, size) for part in found for file, checksum, size in part]
+    files = [ShardFile(f"{name}/{file}", checksum, size) for file, checksum, size in parts]
     return {"folder": name, "files": msgspec.to_builtins(files)}
 
 
@@ -137,8 +138,7 @@ class _Reader(FileSystemReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         with (Path(self.path) / _METADATA).open("rb") as file:
             metadata: Metadata = _TensorMetadataUnpickler(file).load()
-        if getattr(metadata, "storage_meta", None) is None:
-            metadata.storage_meta = StorageMeta()
+        metadata.storage_meta = metadata.storage_meta or StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata
 
@@ -166,7 +166,7 @@ def load_into(folder: Path, tensors: Tensors, *, alone: bool = False) -> None:
         with collective_errors(), warnings.catch_warnings():
             # That a process loads alone is intended.
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            dcp.load(tensors, storage_reader=_Reader(folder), no_dist=alone)
+            state_dict_loader.load(tensors, storage_reader=_Reader(folder), no_dist=alone)
     except CheckpointException as error:
         raise BadInput(f"{folder} does not fit: {plain(_cause(error), 300)}") from None
 

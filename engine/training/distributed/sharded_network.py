@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -55,7 +56,7 @@ class ShardedNetwork:
         self._shape: torch.Size | None = None
         """Of the newest images."""
         self._forward: Forward = network
-        group = ranks.devices if ranks.devices is not None else dist.group.WORLD
+        group: Any = ranks.devices if ranks.devices is not None else dist.group.WORLD
         with collective_errors(), torch.no_grad():
             for tensor in (*network.parameters(), *network.buffers()):
                 dist.broadcast(tensor.detach(), src=0, group=group)

@@ -28,6 +28,9 @@ def make_optimizer(network: nn.Module, config: RunConfig, ranks: SingleProcess |
         {"params": plain, "weight_decay": 0.0},
     ]
     kind, values = _kind(config)
+    if kind is torch.optim.SGD and config.distributed.sharding == "full" and isinstance(ranks, ProcessGroup):
+        # torch 2.14 has no fused kernel of SGD for divided weights.
+        values["fused"] = None
     if config.distributed.sharding == "zero1" and isinstance(ranks, ProcessGroup):
         from torch.distributed.optim import ZeroRedundancyOptimizer  # takes a second: no other run waits for it
 

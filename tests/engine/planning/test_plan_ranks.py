@@ -152,6 +152,8 @@ def test_what_sharded_weights_do_not_allow_is_off_and_said() -> None:
     assert (speed.channels_last, speed.oom_fallback, plan.config.checkpoint.async_checkpoints) == (False, False, False)
     assert note(plan, "channels_last") == "sharding=full takes contiguous weights only: off"
     assert not plan.refuses
+    assert not plan_of(gpus(2), own=True, devices=2, sharding="full", optimizer="sgd").config.speed.fused_optimizer
+    assert plan_of(gpus(2), own=True, devices=2, sharding="full", optimizer="adamw").config.speed.fused_optimizer
     one = plan_of(gpus(2), own=True, devices=1, sharding="full")
     assert one.config.checkpoint.async_checkpoints, "nothing is divided on one device"
 

@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from gputrain.engine.processes.hang_verdict import main_line, read_main_line, verdict
-from gputrain.engine.processes.rank_board import EXCHANGE, RankBoard, RankPlace, read_board
+from gputrain.engine.processes.hang_verdict import main_line, own_main_line, read_stacks, verdict, waits_in_collective
+from gputrain.engine.processes.rank_board import (
+    EXCHANGE,
+    REPORTS,
+    RankBoard,
+    RankPlace,
+    RankReport,
+    read_board,
+    read_reports,
+    write_reports,
+)
 
 
 def place(rank: int, step: int, where: str, since: float) -> RankPlace:
@@ -68,7 +77,46 @@ def test_the_line_of_the_main_thread_in_the_users_code(tmp_path: Path) -> None:
         faulthandler.dump_traceback(file, all_threads=True)
     go.set()
     other.join()
-    found = read_main_line(stacks)
+    found = main_line(read_stacks(stacks))
     assert found.startswith(f"{__file__}:")
     assert found.endswith("in test_the_line_of_the_main_thread_in_the_users_code")
-    assert read_main_line(tmp_path / "none") == main_line("") == ""
+    assert not waits_in_collective(read_stacks(stacks))
+    assert main_line(read_stacks(tmp_path / "none")) == main_line("") == ""
+
+
+def test_a_rank_within_a_collective_of_torch_waits() -> None:
+    stacks = (
+        "Current thread 0x1 (most recent call first):\n"
+        '  File "/venv/site-packages/torch/distributed/distributed_c10d.py", line 5170 in all_gather_single\n'
+        '  File "/venv/site-packages/torch/distributed/fsdp/_fully_shard/_fsdp_collectives.py", line 119 in __call__\n'
+        '  File "/home/me/model.py", line 12 in forward\n'
+    )
+    assert waits_in_collective(stacks)
+    assert main_line(stacks) == "/home/me/model.py:12 in forward"
+
+
+def test_another_thread_finds_the_line_of_the_main_thread() -> None:
+    found: list[tuple[str, bool]] = []
+    other = threading.Thread(target=lambda: found.append(own_main_line()))
+    other.start()
+    other.join()
+    ((line, waits),) = found
+    assert line.startswith(f"{__file__}:")
+    assert line.endswith("in test_another_thread_finds_the_line_of_the_main_thread")
+    assert not waits
+
+
+def test_the_host_of_a_rank_is_named() -> None:
+    places = [place(0, 7, EXCHANGE, 41.0), place(1, 7, "forward", 40.0)]
+    assert verdict(places, {}, {}, 100.0, {0: "node-a", 1: "node-b"}).startswith("rank 1 on node-b has not entered ")
+
+
+def test_reports_of_a_hang_are_read_while_it_lasts(tmp_path: Path) -> None:
+    reports = [RankReport(0, "node-a", 7, EXCHANGE, 9.0), RankReport(1, "node-b", 7, "forward", 9.0, "my.py:3 in f", 4)]
+    write_reports(tmp_path, reports)
+    assert read_reports(tmp_path) == reports
+    long_ago = time.time() - 60
+    os.utime(tmp_path / REPORTS, (long_ago, long_ago))
+    assert read_reports(tmp_path) == []
+    (tmp_path / REPORTS).write_text("[{}]")
+    assert read_reports(tmp_path) == []

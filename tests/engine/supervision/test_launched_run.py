@@ -186,3 +186,44 @@ def test_no_rank_outlives_a_killed_torchrun(images: Path, tmp_path: Path) -> Non
                 process.kill()
         agent.kill()
         agent.wait()
+
+
+HANGING = """
+import time
+import torch.distributed as dist
+from torch import nn
+
+class Hanging(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.last, self.calls = nn.Linear(3 * 32 * 32, outputs), 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > 20 and dist.get_rank() == 1:
+            time.sleep(600)  # line 14
+        return self.last(x.flatten(1))
+
+def make(outputs):
+    return Hanging(outputs)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_the_launched_rank_that_the_others_wait_for_is_named(sharding: str, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    values = {"model": "hanging:make", "code_dir": str(tmp_path), "hang_seconds": 8.0, "val_split": ""}
+    with srun(config_file(images, tmp_path, epochs=100_000, sharding=sharding, **values)):
+        deadline = time.monotonic() + TIMEOUT
+        told: list[str] = []
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.5)
+            if run_directory.list_runs():
+                told = [
+                    event.text for event in record() if isinstance(event, Notice) and "has not entered" in event.text
+                ]
+    assert told
+    assert f"rank 1 on {socket.gethostname()} has not entered the exchange of step " in told[0]
+    assert f"({tmp_path}/hanging.py:14 in forward); 1 other waits for it since " in told[0]
+    assert "; others have begun collective " in told[0]

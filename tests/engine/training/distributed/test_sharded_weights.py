@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
-from helpers.training.logged_ranks import Logged, losses, run, samples
+from helpers.training.logged_ranks import Logged, losses, run, samples, work
+from helpers.training.rank_tools import start_ranks
 from helpers.training.training_tools import draw_images, small_config
+from torch.distributed.checkpoint import state_dict_saver
 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.checkpointing.checkpoint_index import CheckpointEntry
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.processes.rank_environment import MeetingPoint
+from gputrain.engine.training.distributed import shard_files
 from gputrain.engine.training.models.weights_file import read_weights
 from gputrain.engine.training.state import torch_checkpoint
 
@@ -102,6 +112,59 @@ def test_a_sharded_checkpoint_is_read_as_a_plain_one(home: Path, newest: Checkpo
     assert {name: value.shape for name, value in shapes.items()} == {n: v.shape for n, v in state["ema"].items()}
 
 
+def test_a_damaged_part_makes_the_checkpoint_before_count(home: Path, newest: CheckpointEntry, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(home / "checkpoints", tmp_path / "checkpoints"))
+    part = copied / newest.shards_folder / "__1_0.distcp"
+    part.write_bytes(part.read_bytes()[:-1] + b"?")
+    warnings: list[str] = []
+    state = torch_checkpoint.load(str(tmp_path), warnings.append)
+    assert 0 < state["position"]["step"] < newest.step
+    assert f"checkpoint {newest.file} (step {newest.step}) is damaged or missing" in warnings[0]
+    with pytest.raises(BadInput, match="does not match its checksum"):
+        torch_checkpoint.load(str(copied / newest.file), lambda text: None)
+    shutil.rmtree(copied / newest.shards_folder)
+    with pytest.raises(BadInput, match=r"the weights are in the folder step-\d+\.shards beside it, which is missing"):
+        read_weights(copied / newest.file)
+
+
+def test_metadata_with_anything_but_tensors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(shutil.rmtree))
+    with pytest.raises(BadInput, match=r"shutil\.rmtree does not belong into a checkpoint"):
+        shard_files.outline(tmp_path)
+
+
+def kill_while_saving(rank: int, meeting: MeetingPoint, home: str, config_json: bytes) -> None:
+    """Train; rank 1 is killed by SIGKILL once its part of the second checkpoint is written."""
+    save, calls = state_dict_saver.save, list[int]()
+
+    def then_kill(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        saved = save(*arguments, **named)
+        if rank == 1 and len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return saved
+
+    state_dict_saver.save = then_kill
+    work(rank, meeting, home, config_json, None)
+
+
+@pytest.mark.long
+def test_a_rank_that_is_killed_while_it_saves_loses_nothing(
+    settings: dict[str, Any], alone: list[Logged], tmp_path: Path
+) -> None:
+    config = small_config(**settings, devices=2, accumulation_steps=2, sharding="full", checkpoint_steps=2)
+    home = tmp_path / "killed"
+    codes = start_ranks(2, kill_while_saving, str(home), msgspec.json.encode(config))
+    assert codes[1] == -signal.SIGKILL
+    (entry,) = checkpoint_index.read_index(home / "checkpoints")
+    assert len(list((home / "checkpoints").glob("*.shards"))) == 2, "the second one has no entry"
+    rest = run(tmp_path / "rest", small_config(**settings, accumulation_steps=4, resume_from=str(home)))
+    assert losses(rest) == pytest.approx(losses(alone)[1:], rel=1e-5)
+    torch_checkpoint.Checkpoints(home / "checkpoints", keep_last=2)
+    assert [path.name for path in (home / "checkpoints").glob("*.shards")] == [entry.shards_folder]
+
+
+@pytest.mark.long
 def test_one_device_goes_on_from_it(
     settings: dict[str, Any], alone: list[Logged], first: list[Logged], home: Path, tmp_path: Path
 ) -> None:
@@ -121,7 +184,12 @@ def test_any_number_of_devices_goes_on_from_it(
     home: Path,
     tmp_path: Path,
 ) -> None:
-    values = {"devices": devices, "accumulation_steps": 4 // devices, "sharding": sharding, "resume_from": str(home)}
+    values: dict[str, Any] = {
+        "devices": devices,
+        "accumulation_steps": 4 // devices,
+        "sharding": sharding,
+        "resume_from": str(home),
+    }
     rest = run(tmp_path / "rest", small_config(**settings, **values))
     assert losses(first) + losses(rest) == pytest.approx(losses(alone), rel=1e-5)
     assert rest[0].metrics[-1] == pytest.approx(alone[0].metrics[-1], rel=1e-4)

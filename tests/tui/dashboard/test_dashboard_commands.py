@@ -195,8 +195,6 @@ async def test_k_asks_for_stacks_and_shows_them() -> None:
         )
         found: dict[str, Any] = {"processes": (process,), "stacks": (stack,)}
         taken = StacksTaken(request="of another", line="my.py:3 in step", share=1, **found)
-            request="of another", processes=(process,), stacks=(stack,), line="my.py:3 in step", share=1
-        )
         source.feed(taken)
         source.feed(replace(taken, request=command.id))
         await until(pilot, lambda: isinstance(pilot.app.screen, StacksScreen))

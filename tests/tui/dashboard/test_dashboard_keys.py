@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from gputrain.engine.events import HintsChanged, LogLine
-from gputrain.engine.events.commands import CheckpointCommand
+from gputrain.engine.events.commands import CheckpointCommand, ProfileCommand, StacksCommand
 from gputrain.tui.layout.key_bindings import KEYS, Key
 from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
 from gputrain.tui.screens.dashboard.search_line import SearchScreen
@@ -117,6 +117,8 @@ EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
     "c": ("c", lambda _, source: any(isinstance(command, CheckpointCommand) for command in source.sent)),
     "a": ("a", lambda pilot, _: any("batch_size=512" in one.message for one in pilot.app._notifications)),
     "i": ("i", lambda pilot, _: isinstance(pilot.app.screen, WhyScreen)),
+    "k": ("k", lambda _, source: any(isinstance(command, StacksCommand) for command in source.sent)),
+    "p": ("p", lambda _, source: any(isinstance(command, ProfileCommand) for command in source.sent)),
     "d": ("d", lambda _, source: source.closed.is_set()),
     "tab": ("tab", lambda pilot, _: "▸Pipeline" in panel(pilot, "pipeline")),
     "f": ("tab,f", lambda pilot, _: len(panel(pilot, "pipeline").splitlines()) == pilot.app.size.height - 2),

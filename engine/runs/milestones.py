@@ -22,6 +22,7 @@ from gputrain.engine.events import (
     PhaseChanged,
     RunEnded,
     RunStarted,
+    Traced,
     Tuned,
     Validated,
 )
@@ -35,6 +36,7 @@ MILESTONES = (
     CheckpointSaved,
     HintsChanged,
     Tuned,
+    Traced,
     Notice,
     CommandTaken,
     RunEnded,

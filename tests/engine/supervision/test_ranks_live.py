@@ -12,8 +12,8 @@ import pytest
 from fakes.images import dark_and_light
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice, Outcome, RunEnded, Steps
-from gputrain.engine.events.commands import StopCommand
+from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice, Outcome, RunEnded, StacksTaken, Steps
+from gputrain.engine.events.commands import StacksCommand, StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import event_log
 from gputrain.engine.runs.run_directory import RunDir
@@ -77,6 +77,21 @@ def test_a_killed_rank_is_reported_and_the_run_resumes_from_its_checkpoint(tmp_p
     assert not alive
 
 
+def _stacks(run: RunDir) -> StacksTaken:
+    """The stacks of all ranks, also of those that hang."""
+    attachment = launch.attach(run)
+    try:
+        attachment.send(StacksCommand(id="one"))
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            for event in attachment.read():
+                if isinstance(event, StacksTaken):
+                    return event
+        pytest.fail("no stacks came")
+    finally:
+        attachment.close()
+
+
 HANGING = """
 import time
 import torch.distributed as dist
@@ -112,8 +127,13 @@ def test_the_rank_that_keeps_the_others_waiting_is_named_with_its_line(tmp_path:
             time.sleep(0.5)
             found = event_log.read(run.events)
             told = [event.text for event in found if isinstance(event, Notice) and "has not entered" in event.text]
+        taken = _stacks(run)
     finally:
         _kill_all(run)
     assert told, [event.text for event in event_log.read(run.events) if isinstance(event, Notice)]
     assert "rank 1 has not entered the exchange of step " in told[0]
     assert f"({tmp_path}/hanging.py:14 in forward); 1 other waits for it since " in told[0]
+    at = {one.role: one.at for one in taken.processes}
+    assert set(at) == {"rank 0", "rank 1"}
+    assert at["rank 1"] == f"{tmp_path}/hanging.py:14 in forward"
+    assert "hanging.py" not in at["rank 0"]

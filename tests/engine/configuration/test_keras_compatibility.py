@@ -51,7 +51,7 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
     parts = {
         *("custom", "code_dir", "val_share", "clip_frames", "progressive_epochs", "randaugment_ops"),
         *("randaugment_magnitude", "cache_form", "cache_resolution", "cache_gib"),
-        *("image_key", "label_key", "shuffle", "shuffle_window"),
+        *("image_key", "label_key", "shuffle", "shuffle_window", "remote_cache_gib"),
         # Of several devices.
         *("global_batch_size", "gradient_compression", "sync_batchnorm", "sharding", "rank_timeout", "max_restarts"),
     }

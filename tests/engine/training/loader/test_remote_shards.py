@@ -155,9 +155,10 @@ def test_a_cache_of_two_shards_is_enough(server: ShardServer, shuffle: str) -> N
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_a_shard_that_changes_is_named_and_gives_no_wrong_pixels(server: ShardServer, kind: str) -> None:
     config = remote(server, loader=kind)
-    images = opened(config)[0].train
-    with contextlib.closing(loader_of(images, config)) as loader:
+    local = small_config(server.folder, **REMOTE)
+    with contextlib.closing(loader_of(opened(local)[0].train, local)) as loader:
         expected = {batch[0]: batch for batch in copied(loader.epoch(1))}
+    images = opened(config)[0].train
     shutil.copy(server.folder / "train-000004.tar", server.folder / "train-000002.tar")
     empty_cache()
     found: list[tuple[str, str]] = []

@@ -20,6 +20,7 @@ import yaml
 from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.numbers import has_thousands_point, number, why_no_number
+from gputrain.engine.common.remote_urls import without_secrets
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import normalization
 from gputrain.engine.configuration.sections.data_settings import NORMALIZATION
@@ -210,7 +211,7 @@ def parse_override(argument: str) -> tuple[str, Any]:
         setting = find(name.strip())
         return setting.name, check(setting, _parse_value(setting, text.strip()))
     except BadInput as error:
-        raise BadInput(f"{plain(argument, 60)}: {error}") from None
+        raise BadInput(f"{plain(without_secrets(argument), 60)}: {error}") from None
 
 
 def parse_overrides(arguments: Iterable[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -219,7 +220,7 @@ def parse_overrides(arguments: Iterable[str]) -> tuple[dict[str, Any], tuple[str
     Raises BadInput naming the argument.
     """
     arguments = list(arguments)
-    names = {argument.partition("=")[0].strip(): plain(argument, 60) for argument in arguments}
+    names = {argument.partition("=")[0].strip(): plain(without_secrets(argument), 60) for argument in arguments}
     return dict(map(parse_override, arguments)), tuple(renamed_names.renamed_notes(names))
 
 

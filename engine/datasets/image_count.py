@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.datasets import folder_layouts, image_files
+from gputrain.engine.datasets import folder_layouts, image_files, label_files
 from gputrain.engine.datasets.class_folder_count import COUNT_SECONDS, TimeLimitReached, count_images
 from gputrain.engine.estimates.host_memory import DataFacts
 
@@ -40,6 +40,12 @@ def count_data(values: Mapping[str, Any], seconds: float = COUNT_SECONDS) -> Dat
 
 
 def _classes(values: Mapping[str, Any], deadline: float) -> DataFacts | None:
+    train = label_files.labelled_files(values["data_dir"], values["train_split"], "train_split")
+    if train is not None:
+        if not values["val_split"]:
+            return DataFacts(len(train.names), 0)
+        val = label_files.labelled_files(values["data_dir"], values["val_split"], "val_split", train.classes)
+        return None if val is None else DataFacts(len(train.names), len(val.names))
     seconds = deadline - time.monotonic()
     return count_images(Path(values["data_dir"]), values["train_split"], values["val_split"], seconds)
 

@@ -15,7 +15,7 @@ from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.sections.data_settings import DataConfig
-from gputrain.engine.datasets import folder_layouts, image_files
+from gputrain.engine.datasets import folder_layouts, image_files, label_files
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages
 from gputrain.engine.datasets.skipped_files import NOTHING_SKIPPED, FoldersRead, Skipped, SkippedFiles
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
@@ -128,14 +128,21 @@ def scan(
     Names that begin with a dot are skipped, unlike in torchvision: macOS and notebooks leave such files and folders
     behind. `setting` names the split in messages. `classes` are those of the training split: labels follow them, so
     that a class that is missing from a validation split does not shift the others. `progress` is called with the number
-    of images found so far. `folders` are those that scans of other splits have read. Raises BadInput with the setting,
+    of images found so far. `folders` are those that scans of other splits have read. ``labels.csv`` replaces class
+    folders, and ``class_to_idx.json`` the order of the classes, see `label_files`. Raises BadInput with the setting,
     the folder and the remedy.
     """
+    listed = label_files.labelled_files(data_dir, split, setting, classes)
+    if listed is not None:
+        if progress is not None:
+            progress(len(listed.names))
+        return image_set(listed.folder, listed.names, listed.labels, listed.classes)
     folder = folder_layouts.split_folder(data_dir, split, setting)
     skipped = SkippedFiles(files.expand_user(data_dir), folders)
     found = folder_layouts.class_folders(folder, setting, classes, skipped)
     if classes is None:
         skipped.note_classes(split, found)
+        classes = label_files.indexed_classes(data_dir, found)
     known = {name: label for label, name in enumerate(found if classes is None else classes)}
     label_of = known if classes is None else {folder_layouts.composed(name): known[name] for name in known}
     encoded: list[bytes] = []

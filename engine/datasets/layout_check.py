@@ -14,7 +14,9 @@ from typing import Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.configuration.sections.data_settings import SHARDED
-from gputrain.engine.datasets import folder_layouts, image_files
+from gputrain.engine.datasets import folder_layouts, image_files, label_files
+from gputrain.engine.datasets.label_files import LabelledFiles
+from gputrain.engine.datasets.shards import shard_preview
 
 CHECK_SECONDS = 0.5
 """Time limit of the check; on a slower disk it ends without a result."""
@@ -50,11 +52,25 @@ def _splits(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
 def _classes(values: Mapping[str, Any], deadline: float) -> None:
     known: list[str] | None = None
     for setting, folder in _splits(values):
+        listed = label_files.labelled_files(values["data_dir"], values[setting], setting, known)
+        if listed is not None:
+            _check_first(listed, setting)
+            known = known or list(listed.classes)
+            continue
         found = folder_layouts.class_folders(folder, setting, known)
+        if known is None and (index := label_files.indexed_classes(values["data_dir"], found)) is not None:
+            known = list(index)
         for name in found:
             if not _any_file(folder / name, deadline, lambda home, files: bool(folder_layouts.images_in(home, files))):
                 raise folder_layouts.no_images(folder / name, setting)
         known = known or found
+
+
+def _check_first(listed: LabelledFiles, setting: str) -> None:
+    path = listed.folder / listed.names[0]
+    if not path.is_file():
+        first = f"{setting}: {folder_layouts.shown(path)}, the first image in {label_files.LABELS}, does not exist"
+        raise BadInput(f"{first}; its paths begin at the folder of that file")
 
 
 def _cifar(values: Mapping[str, Any], deadline: float) -> None:
@@ -118,7 +134,6 @@ def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], 
 
 
 def _check_shards(values: Mapping[str, Any], deadline: float) -> None:
-    from gputrain.engine.datasets.shards import shard_preview  # NumPy: no other layout needs it
 
     shard_preview.check_shards(values, deadline)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.datasets import folder_layouts
+from gputrain.engine.datasets import folder_layouts, label_files
 
 _FIXED = {"cifar10": 10, "300wlp": 3, "biwi": 3}
 """CIFAR-10's classes; yaw, pitch and roll of a head."""
@@ -25,6 +25,8 @@ def output_count(values: Mapping[str, Any]) -> int | None:
 
         return len(demo_images.PATTERNS)
     try:
+        if (listed := label_files.class_count(values["data_dir"], values["train_split"], "train_split")) is not None:
+            return listed
         folder = folder_layouts.split_folder(values["data_dir"], values["train_split"], "train_split")
         return len(folder_layouts.class_folders(folder, "train_split", None))
     except (BadInput, OSError):

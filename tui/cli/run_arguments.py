@@ -211,7 +211,8 @@ def _add_predict(commands: Commands) -> None:
     predict.add_argument(
         "--images",
         metavar="PATH",
-        help="an image or a folder of images; subfolders named like the classes give the labels",
+        help="an image, a folder of images or of shards, or a shard; subfolders named like the classes, and shards, "
+        "give the labels",
     )
     predict.add_argument(
         "--from",

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import normalization
+from gputrain.engine.configuration.sections.data_settings import AUTO
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import value_range_scan
-from gputrain.engine.datasets.image_set import ImageSet, found_at
+from gputrain.engine.datasets.image_set import ImageSet, files_in, found_at
+from gputrain.engine.datasets.shards import shard_patterns, shard_split
 from gputrain.engine.imaging.decoding import Decoding
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
-from gputrain.engine.training.readers import reader_registry
+from gputrain.engine.training.readers import reader_registry, shards
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.head_pose import HeadPose
 from gputrain.engine.training.tasks.task import Task
@@ -36,19 +40,40 @@ def validation_images(config: RunConfig, reporter: EventReporter, control: Train
 def images_at(
     path: Path, config: RunConfig, classes: tuple[str, ...], reporter: EventReporter
 ) -> tuple[ImageSet, Task, bool]:
-    """The images at `path`, the task, and whether they have labels (subfolders with the names of the classes).
+    """The images at `path`, the task, and whether they have labels (folders with the names of the classes, or shards).
 
     Reports images that do not fit the run's value range. Raises BadInput if there are no images, and for tasks whose
     samples are not single images.
     """
     task = _task(config, classes)
-    images, labelled = found_at(path, classes)
+    sharded = _shards_at(path, config, classes)
+    images, labelled = found_at(path, classes) if sharded is None else (sharded, True)
     chosen, warnings = value_range_scan.range_for(config, path)
     for text in warnings:
         reporter.notice("warning", text)
     decoding = Decoding(chosen, interpolation=normalization.interpolation_of(config.data))
     images = dataclasses.replace(images, decoding=decoding)
     return images, task, labelled
+
+
+def _shards_at(path: Path, config: RunConfig, classes: tuple[str, ...]) -> ImageSet | None:
+    """The images of a shard, or of a folder that has shards and no images; None for anything else. Raises BadInput."""
+    for dataset, suffix in shard_patterns.SUFFIXES.items():
+        if path.is_dir():
+            found = any(path.glob(f"*{suffix}")) and next(files_in(path), None) is None
+            home, pattern = path, f"*{suffix}"
+        else:
+            found = path.is_file() and path.name.endswith(suffix)
+            home, pattern = path.parent, glob.escape(path.name)
+        if not found:
+            continue
+        data = config.data
+        keys = (data.image_key, data.label_key) if data.dataset == dataset else (AUTO, AUTO)
+        described = msgspec.structs.replace(
+            data, dataset=dataset, data_dir=str(home), image_key=keys[0], label_key=keys[1]
+        )
+        return shards.image_set_of(shard_split.open_split(described, pattern, setting="--images", classes=classes))
+    return None
 
 
 def _task(config: RunConfig, classes: tuple[str, ...]) -> Task:

@@ -92,8 +92,7 @@ class RemotePrefetch:
 
     def _want(self, shards: Iterable[int], also_held: set[int]) -> None:
         """Hold `shards`, fetched in this order as far as the cache's limit allows; of the others only `also_held`."""
-        for waiting in self._queue:
-            waiting.cancel()
+        running = [one for one in self._queue if not one.cancel() and not one.done()]
         with self._lock:
             self._release([shard for shard in self._held if shard not in {*shards, *also_held}])
             self._wanted = set()
@@ -109,7 +108,7 @@ class RemotePrefetch:
             self._wanted = {*chosen, *also_held}
             self._release([shard for shard in self._held if shard not in self._wanted])
         # What another rank downloads is waited for at the end.
-        self._queue = [
+        self._queue = running + [
             self._pool.submit(self._fetch, shard, until_done=until_done)
             for until_done in (False, True)
             for shard in chosen

@@ -50,8 +50,8 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
     # Parts of what is refused or off: without it they have no effect in torch, either.
     parts = {
         *("custom", "code_dir", "val_share", "clip_frames", "progressive_epochs", "randaugment_ops"),
-        *("randaugment_magnitude", "cache_form", "cache_resolution", "cache_gib", "remote_cache_gib"),
-        *("image_key", "label_key", "shuffle", "shuffle_window"),
+        *("randaugment_magnitude", "cache_form", "cache_resolution", "cache_gib"),
+        *("image_key", "label_key", "shuffle", "shuffle_window", "remote_cache_gib"),
         # Of several devices.
         *("global_batch_size", "gradient_compression", "sync_batchnorm", "sharding", "rank_timeout", "max_restarts"),
         *("gpu_bandwidth", "network_bandwidth", "bucket_mib"),

@@ -229,6 +229,11 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(server: ShardServer, tmp_p
     assert content(fetch(cache, one)) == (server.folder / "a.tar").read_bytes()
 
 
+def denying(request: serving.ShardRequest) -> bool:
+    request.refuse(403)
+    return True
+
+
 def test_signatures_reach_the_server_and_no_text(
     server: ShardServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +241,7 @@ def test_signatures_reach_the_server_and_no_text(
     one = wanted(server, "a.tar")
     os.close(fetch(ShardCache(tmp_path / "cache"), one) or 0)
     assert server.queries == {"sig=SECRET"}
-    server.faults += [lambda request: request.refuse(403) is None] * 2
+    server.faults.append(denying)
     with pytest.raises(RemoteError) as denied:
         store_of(one.url).stat(one.url)
     monkeypatch.setattr(http_store, "STALL_SECONDS", 0.05)

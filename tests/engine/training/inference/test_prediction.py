@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.training.shards import parquets_of, tars_of
 from helpers.training.training_tools import CLASSES, draw_images, small_config, train
 
 from gputrain.engine.checkpointing import checkpoint_index
@@ -113,6 +115,24 @@ def test_folders_of_the_runs_classes_have_labels_and_a_limit_holds(trained: RunC
     whole = tried(PredictOrder(config=trained, images=str(images / "val")))
     assert whole.metrics == tried(PredictOrder(config=trained)).metrics
     assert tried(PredictOrder(config=trained, limit=7)).samples == 7
+
+
+@pytest.mark.parametrize("convert", [tars_of, parquets_of], ids=["tar", "parquet"])
+def test_shards_have_labels(trained: RunConfig, images: Path, tmp_path: Path, convert: Callable[..., Path]) -> None:
+    """A folder of shards, or a single one."""
+    if convert is parquets_of:
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install -e '.[dev]')")
+    folder = convert(images, tmp_path / "shards")
+    found = sorted(folder.rglob("val-*.*"))
+    for path in folder.rglob("train-*.*"):
+        path.unlink()
+    output = tmp_path / "found.csv"
+    whole = tried(PredictOrder(config=trained, images=str(found[0].parent), output=str(output)))
+    assert whole.metrics == tried(PredictOrder(config=trained)).metrics
+    named = [row["sample"] for row in rows(output)]
+    assert len(named) == 18
+    assert all(name.startswith("val-0") for name in named)
+    assert tried(PredictOrder(config=trained, images=str(found[0]))).samples == 7
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,11 @@ def empty_cache() -> None:
     shutil.rmtree(remote_urls.shard_cache_home())
 
 
-def test_losses_to_the_bit_and_a_resume_in_mid_epoch(server: ShardServer, tmp_path: Path) -> None:
-    """With an empty cache, other workers, and a server that fails now and then."""
+def test_losses_to_the_bit_and_a_resume_in_mid_epoch(
+    server: ShardServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an empty cache, other workers, a server that fails now and then, and a signature that is nowhere stored."""
+    monkeypatch.setenv(remote_urls.QUERY_VARIABLE, "sig=SECRET")
     for name in "ab":
         (tmp_path / name).mkdir()
     reference = train(tmp_path / "a", small_config(server.folder, **REMOTE))
@@ -87,6 +90,10 @@ def test_losses_to_the_bit_and_a_resume_in_mid_epoch(server: ShardServer, tmp_pa
     assert rest.of(ModelReady)[0].start_step == 8
     for results in (_train_losses, _validations):
         assert results(stopped) + results(rest) == results(reference)
+    assert server.queries == {"sig=SECRET"}
+    assert "SECRET" not in f"{stopped.events}{rest.events}"
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"SECRET" in path.read_bytes()]
     came = sum(event.downloaded for event in rest.of(LoaderStats))
     sizes = {path.name: path.stat().st_size for path in server.folder.glob("*.tar")}
     assert 0 < came <= sum(sizes.values()), "each shard at most once"
@@ -121,6 +128,21 @@ def test_shards_come_ahead_once_and_within_the_limit(server: ShardServer) -> Non
     assert [len(server.downloads(f"train-{number:06d}.tar")) for number in range(SHARDS)] == [1] * SHARDS
 
 
+def test_ranks_of_a_machine_share_the_downloads(server: ShardServer) -> None:
+    config = remote(server)
+    images = opened(config)[0].train
+    empty_cache()
+    server.requests.clear()
+    batches: list[tuple[int, list[int], list[int], bytes]] = []
+    with contextlib.ExitStack() as opened_loaders:
+        for rank in range(3):
+            loader = make_loader(images, config, train=True, pin=False, rank=rank, ranks=3)
+            opened_loaders.enter_context(contextlib.closing(loader))
+            batches += copied(loader.epoch(1))
+    assert [len(server.downloads(f"train-{number:06d}.tar")) for number in range(SHARDS)] == [1] * SHARDS
+    assert sorted(index for batch in batches for index in batch[1]) == list(range(36))
+
+
 @pytest.mark.parametrize("shuffle", ["shards", "global"])
 def test_a_cache_of_two_shards_is_enough(server: ShardServer, shuffle: str) -> None:
     """Slow, but the same batches: what does not fit is evicted and fetched again."""
@@ -133,11 +155,12 @@ def test_a_cache_of_two_shards_is_enough(server: ShardServer, shuffle: str) -> N
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_a_shard_that_changes_is_named_and_gives_no_wrong_pixels(server: ShardServer, kind: str) -> None:
     config = remote(server, loader=kind)
-    images = opened(config)[0].train
-    with contextlib.closing(loader_of(images, config)) as loader:
+    local = small_config(server.folder, **REMOTE)
+    with contextlib.closing(loader_of(opened(local)[0].train, local)) as loader:
         expected = {batch[0]: batch for batch in copied(loader.epoch(1))}
-    empty_cache()
+    images = opened(config)[0].train
     shutil.copy(server.folder / "train-000004.tar", server.folder / "train-000002.tar")
+    empty_cache()
     found: list[tuple[str, str]] = []
     with contextlib.closing(loader_of(images, config, found)) as loader:
         batches = copied(loader.epoch(1))

@@ -70,6 +70,12 @@ def _check_nodes(options: SlurmOptions, nodes: PartitionNodes | None) -> None:
         has = f"has {nodes.gpus}" if nodes.gpus else "has none"
         where = f"of partition {options.partition}" if options.partition else "of the default partition"
         raise BadInput(f"--slurm: gpus-per-node is {options.gpus_per_node}, and a node {where} {has}")
+    cores = options.cpus_per_task * options.ranks_per_node
+    if nodes is not None and cores > nodes.cores:
+        raise BadInput(
+            f"--slurm: {options.ranks_per_node} × cpus-per-task={options.cpus_per_task} need {cores} cores, and a "
+            f"node has {nodes.cores}; at most cpus-per-task={max(1, nodes.cores // options.ranks_per_node)}"
+        )
 
 
 def _cpus(options: SlurmOptions, nodes: PartitionNodes | None) -> int:

@@ -60,5 +60,7 @@ def test_what_the_partition_cannot_give() -> None:
         planned("partition=gpu,gpus-per-node=9")
     with pytest.raises(BadInput, match=r"sinfo does not say how many cores a node has: add cpus-per-task=N"):
         planned("gpus-per-node=2", nodes=None)
+    with pytest.raises(BadInput, match="8 × cpus-per-task=9 need 72 cores, and a node has 64; at most cpus-per-task=8"):
+        planned("gpus-per-node=8,cpus-per-task=9")
     job = planned("ntasks-per-node=4")
     assert (job.machine.gpus, job.options.cpus_per_task) == ((), 16)

@@ -215,6 +215,8 @@ def test_what_slurm_refuses_leaves_nothing(cluster: Slurm, images: Path) -> None
     text = command("train", "--slurm", "gpus-per-node=2,cpus-per-task=1", *words, code=2)
     assert "gpus-per-node is 2, and a node of the default partition has none" in text
     text = command("train", "--slurm", "nodes=1,cpus-per-task=64", *words, code=2)
+    assert "1 × cpus-per-task=64 need 64 cores, and a node has 2" in text
+    text = command("train", "--slurm", "reservation=nobodys,cpus-per-task=1", *words, code=2)
     assert "--slurm: nothing was submitted: sbatch: error: " in text
     assert run_directory.directories() == []
     # Cores that are not given are those of the node, divided among its ranks.

@@ -51,7 +51,7 @@ def test_a_profile_wins_and_an_unknown_gpu_is_said() -> None:
     assert (job.machine.usable_cores, job.machine.memory_limit) == (8, 100 * GIB)
     job = planned("gpus-per-node=2,cpus-per-task=4", nodes=None)
     assert "2 × an unknown GPU, 16 GiB (assumed; --machine PROFILE names the job's GPU)" in job.machine.assumed
-    assert job.machine.assumed.endswith(" of RAM as here")
+    assert job.machine.assumed.endswith("8 cores, 64 GiB of RAM (assumed; mem=SIZE says it)")
     assert planned("gpus-per-node=2,mem-per-gpu=32G").machine.memory_limit == 64 * GIB
 
 

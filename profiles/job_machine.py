@@ -17,6 +17,8 @@ from gputrain.engine.slurm.slurm_options import SlurmOptions
 from gputrain.profiles import assumed_machine, catalog
 
 _UNKNOWN_GPU = GpuInfo(index=0, uuid="GPU-assumed", name="an unknown GPU", memory=16 * GIB, capability=(7, 0))
+_RAM_OF_A_RANK = 32 * GIB
+"""Assumed where neither the job's options nor sinfo say more: the login node's RAM has nothing to do with it."""
 _UNITS = {"K": 1 << 10, "M": MIB, "G": GIB, "T": GIB << 10}
 
 
@@ -39,11 +41,11 @@ def job_machine(options: SlurmOptions, nodes: PartitionNodes | None, here: Machi
     count = options.nodes * options.gpus_per_node
     cores = options.cpus_per_task * options.ranks
     memory = _memory(options, nodes)
-    total = memory * options.nodes if memory else here.memory_total
+    total = memory * options.nodes if memory else _RAM_OF_A_RANK * options.ranks
     parts = [
         f"{count} × {gpu.name}, {size(gpu.memory or 0)} ({source})" if gpu else "no GPU",
         f"{cores} cores",
-        f"{size(total)} of RAM{'' if memory else ' as here'}",
+        f"{size(total)} of RAM{'' if memory else ' (assumed; mem=SIZE says it)'}",
     ]
     machine = replace(
         here,
@@ -70,6 +72,12 @@ def _check_nodes(options: SlurmOptions, nodes: PartitionNodes | None) -> None:
         has = f"has {nodes.gpus}" if nodes.gpus else "has none"
         where = f"of partition {options.partition}" if options.partition else "of the default partition"
         raise BadInput(f"--slurm: gpus-per-node is {options.gpus_per_node}, and a node {where} {has}")
+    cores = options.cpus_per_task * options.ranks_per_node
+    if nodes is not None and cores > nodes.cores:
+        raise BadInput(
+            f"--slurm: {options.ranks_per_node} × cpus-per-task={options.cpus_per_task} need {cores} cores, and a "
+            f"node has {nodes.cores}; at most cpus-per-task={max(1, nodes.cores // options.ranks_per_node)}"
+        )
 
 
 def _cpus(options: SlurmOptions, nodes: PartitionNodes | None) -> int:

@@ -16,7 +16,6 @@ from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.configuration.sections.data_settings import SHARDED
 from gputrain.engine.datasets import folder_layouts, image_files, label_files
 from gputrain.engine.datasets.label_files import LabelledFiles
-from gputrain.engine.datasets.shards import shard_preview
 
 CHECK_SECONDS = 0.5
 """Time limit of the check; on a slower disk it ends without a result."""
@@ -134,6 +133,7 @@ def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], 
 
 
 def _check_shards(values: Mapping[str, Any], deadline: float) -> None:
+    from gputrain.engine.datasets.shards import shard_preview  # NumPy: no other layout needs it
 
     shard_preview.check_shards(values, deadline)
 

@@ -21,7 +21,12 @@ def require_reachable(info: RankInfo, environ: Mapping[str, str] = os.environ) -
         return
     host = info.meeting.host
     where = f"rank {info.rank} on {plain(socket.gethostname(), 80)}"
-    address = _loopback(host)
+    if not (addresses := _addresses(host)):
+        raise BadInput(
+            f"MASTER_ADDR: {where}: '{plain(host, 80)}' can't be resolved on this node; set MASTER_ADDR to the IP "
+            "address of rank 0's node"
+        )
+    address = _loopback(addresses)
     # On rank 0's own node its name may have a loopback address, as Debian's /etc/hosts gives it.
     if address and (address == host or host == "localhost" or _number(environ, _NODE_NUMBERS)):
         named = f"'{plain(host, 80)}'" + (f" is {address} on this node" if address != host else "")
@@ -30,21 +35,24 @@ def require_reachable(info: RankInfo, environ: Mapping[str, str] = os.environ) -
             "to an address of rank 0's node that all nodes reach"
         )
     name = socket.gethostname()
-    if "GLOO_SOCKET_IFNAME" not in environ and (address := _loopback(name)):
+    if "GLOO_SOCKET_IFNAME" not in environ and (address := _loopback(_addresses(name))):
         raise BadInput(
             f"GLOO_SOCKET_IFNAME: {where}: its name is {address}, a loopback address, which the other nodes can't "
             "reach; set GLOO_SOCKET_IFNAME to its network interface (ip -brief address), or correct /etc/hosts"
         )
 
 
-def _loopback(host: str) -> str:
-    """The loopback address of `host`; empty if it has another one, or none."""
+def _addresses(host: str) -> set[str]:
+    """The addresses of `host`; empty if it can't be resolved."""
     try:
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        return {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
-        return ""
-    loopback = {text for text in found if ipaddress.ip_address(text.partition("%")[0]).is_loopback}
-    return min(loopback) if loopback == found and found else ""
+        return set()
+
+
+def _loopback(addresses: set[str]) -> str:
+    """One of the addresses if all of them are loopback; empty if not."""
+    return min(addresses) if addresses and all(ipaddress.ip_address(one).is_loopback for one in addresses) else ""
 
 
 def _number(environ: Mapping[str, str], names: tuple[str, ...]) -> int:

@@ -20,6 +20,9 @@ run={run}
 # At the time limit Slurm sends SIGTERM to this shell, too. It must live on to requeue the job.
 trap : TERM USR1
 rm -f "$run/{exit}"
+# The ranks meet on this node, at a port that is free.
+port=$({python} -P -c 'import socket; print(socket.create_server(("", 0)).getsockname()[1])')
+[ -z "$port" ] || export MASTER_PORT=$port
 srun --nodes={nodes} --ntasks={ranks} --ntasks-per-node={each} --cpus-per-task={cpus} --wait={wait} \\
   {python} -P -m gputrain.engine "$run" --job
 code=$?

@@ -1,5 +1,7 @@
 """A real Slurm on this machine: munged, slurmctld and slurmd in a temporary folder, with one node of two CPUs.
 
+Jobs of the partition ``urgent`` preempt those of ``main``, the default.
+
 Needs root and the Debian packages slurm-wlm and munge. Nothing is enforced (task/none, proctrack/linuxproc), as on
 clusters whose administrators left the defaults, except that a requeued job starts again after 10 seconds instead of
 120; or the processes of a step are tracked by cgroups of version 1 (proctrack/cgroup), which are killed as soon as the
@@ -53,7 +55,10 @@ AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 MailProg=/bin/true
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=main Nodes={host} Default=YES MaxTime=120 State=UP
+PartitionName=urgent Nodes={host} PriorityTier=10 MaxTime=120 State=UP
 """
 
 

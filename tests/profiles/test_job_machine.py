@@ -51,7 +51,7 @@ def test_a_profile_wins_and_an_unknown_gpu_is_said() -> None:
     assert (job.machine.usable_cores, job.machine.memory_limit) == (8, 100 * GIB)
     job = planned("gpus-per-node=2,cpus-per-task=4", nodes=None)
     assert "2 × an unknown GPU, 16 GiB (assumed; --machine PROFILE names the job's GPU)" in job.machine.assumed
-    assert job.machine.assumed.endswith(" of RAM as here")
+    assert job.machine.assumed.endswith("8 cores, 64 GiB of RAM (assumed; mem=SIZE says it)")
     assert planned("gpus-per-node=2,mem-per-gpu=32G").machine.memory_limit == 64 * GIB
 
 
@@ -60,5 +60,7 @@ def test_what_the_partition_cannot_give() -> None:
         planned("partition=gpu,gpus-per-node=9")
     with pytest.raises(BadInput, match=r"sinfo does not say how many cores a node has: add cpus-per-task=N"):
         planned("gpus-per-node=2", nodes=None)
+    with pytest.raises(BadInput, match="8 × cpus-per-task=9 need 72 cores, and a node has 64; at most cpus-per-task=8"):
+        planned("gpus-per-node=8,cpus-per-task=9")
     job = planned("ntasks-per-node=4")
     assert (job.machine.gpus, job.options.cpus_per_task) == ((), 16)

@@ -106,7 +106,12 @@ def test_facts_follow_the_files(config: RunConfig, tmp_path: Path) -> None:
 
 def test_a_loopback_name_is_refused_on_several_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"node-a": "10.0.0.1", "self": "10.0.0.2", "debian": "127.0.1.1", "localhost": "127.0.0.1"}
-    resolve = lambda host, *_, **__: [(2, 1, 6, "", (names.get(host, host), 0))]  # noqa: E731
+
+    def resolve(host: str, *_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        if host == "nobody":
+            raise socket.gaierror("Name or service not known")
+        return [(2, 1, 6, "", (names.get(host, host), 0))]
+
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(socket, "gethostname", lambda: "self")
 
@@ -120,6 +125,8 @@ def test_a_loopback_name_is_refused_on_several_nodes(monkeypatch: pytest.MonkeyP
     with pytest.raises(BadInput, match=r"MASTER_ADDR: rank 2 on self: '127.0.0.1', a loopback address"):
         check("127.0.0.1", SLURM_NODEID="0")
     check("127.0.0.1", SLURM_STEP_NUM_NODES="1")
+    with pytest.raises(BadInput, match=r"MASTER_ADDR: rank 2 on self: 'nobody' can't be resolved on this node"):
+        check("nobody", SLURM_NODEID="1")
     monkeypatch.setattr(socket, "gethostname", lambda: "debian")
     with pytest.raises(BadInput, match=r"GLOO_SOCKET_IFNAME: rank 2 on debian: its name is 127.0.1.1"):
         check("node-a", SLURM_NODEID="1")

@@ -92,3 +92,14 @@ def test_what_is_wrong_is_named(environ: dict[str, str], text: str) -> None:
 )
 def test_first_host(nodes: str, host: str) -> None:
     assert first_host(nodes) == host
+
+
+def test_tasks_of_one_node_meet_without_its_name() -> None:
+    environ = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1", "SLURM_NTASKS_PER_NODE": "2"}
+    environ |= {"SLURM_STEP_NODELIST": "node[07-08]", "SLURM_JOB_ID": "5", "MASTER_PORT": "4711"}
+    found = rank_info(environ)
+    assert found is not None
+    assert (found.meeting.host, found.meeting.port) == ("127.0.0.1", 4711)
+    found = rank_info({**environ, "SLURM_STEP_NUM_TASKS": "4"})
+    assert found is not None
+    assert found.meeting.host == "node07"

@@ -116,6 +116,13 @@ def until_listed(state: str, reason: str = "") -> dict[str, Any]:
     return row
 
 
+def until_steps(run: RunDir) -> None:
+    deadline = time.monotonic() + 240
+    while not (run.events.exists() and record(run, Steps)):
+        assert time.monotonic() < deadline, log()
+        time.sleep(0.5)
+
+
 def record(run: RunDir, kind: type[AnyEvent]) -> list[Any]:
     return [event for event in event_log.read(run.events) if isinstance(event, kind)]
 
@@ -166,6 +173,24 @@ def test_its_time_limit_ends_it_again_and_again_and_each_step_is_done_once(clust
     assert listed()["state"] == "finished"
 
 
+def test_a_preempted_job_goes_on_where_it_was(cluster: Slurm, images: Path) -> None:
+    run, number = submitted(f"{TWO_RANKS},time=20", "--data", str(images), *SMALL, "epochs=600", "checkpoint_epochs=0")
+    until_steps(run)
+    urgent = cluster.submit(
+        "--partition=urgent", "--cpus-per-task=2", "--time=5", "--output=/dev/null", "--wrap", "sleep 9"
+    )
+    row = until_listed("queued")
+    assert row["reason"].startswith(f"Slurm job {number}: ")
+    (ended,) = record(run, RunEnded)
+    assert ended.preempted, log()
+    assert 0 < ended.step < 600 * 4
+    cluster.wait(urgent, "COMPLETED", seconds=120)
+    found = cluster.wait(number, "COMPLETED", "FAILED", "CANCELLED", seconds=600)
+    assert (found["JobState"], found["ExitCode"]) == ("COMPLETED", "0:0"), log()
+    assert [event.start_step for event in record(run, ModelReady)] == [0, ended.step]
+    assert sum(event.window_steps for event in record(run, Steps)) == 600 * 4
+
+
 def test_stop_of_a_queued_and_of_a_running_job(cluster: Slurm, images: Path) -> None:
     running, number = submitted(f"{TWO_RANKS},time=10", "--data", str(images), *SMALL, "epochs=100000")
     queued, other = submitted(f"{TWO_RANKS},time=10", "--data", str(images), *SMALL, "epochs=1")
@@ -174,10 +199,7 @@ def test_stop_of_a_queued_and_of_a_running_job(cluster: Slurm, images: Path) -> 
     assert f"{queued.id}: stopped at step 0: Slurm job {other} was cancelled before the run started" in text
     assert cluster.job(other)["JobState"] == "CANCELLED"
     assert listed()["state"] == "stopped"
-    deadline = time.monotonic() + 120
-    while not record(running, Steps):
-        assert time.monotonic() < deadline, log()
-        time.sleep(0.5)
+    until_steps(running)
     rows = [json.loads(line) for line in command("runs", "--json").splitlines()]
     node = cluster.job(number)["NodeList"]
     assert (rows[1]["state"], rows[1]["reason"]) == ("running", f"Slurm job {number} on {node}")
@@ -211,10 +233,12 @@ def test_a_job_that_ends_before_the_run_is_named(cluster: Slurm, images: Path) -
 def test_what_slurm_refuses_leaves_nothing(cluster: Slurm, images: Path) -> None:
     words = ("--data", str(images), *SMALL, "epochs=1", "--detach")
     text = command("train", "--slurm", "partition=gpu,cpus-per-task=1", *words, code=2)
-    assert "--slurm: there is no partition 'gpu' (all: main)" in text
+    assert "--slurm: there is no partition 'gpu' (all: main, urgent)" in text
     text = command("train", "--slurm", "gpus-per-node=2,cpus-per-task=1", *words, code=2)
     assert "gpus-per-node is 2, and a node of the default partition has none" in text
     text = command("train", "--slurm", "nodes=1,cpus-per-task=64", *words, code=2)
+    assert "1 × cpus-per-task=64 need 64 cores, and a node has 2" in text
+    text = command("train", "--slurm", "reservation=nobodys,cpus-per-task=1", *words, code=2)
     assert "--slurm: nothing was submitted: sbatch: error: " in text
     assert run_directory.directories() == []
     # Cores that are not given are those of the node, divided among its ranks.

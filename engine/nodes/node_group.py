@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from msgspec.structs import replace
+
 from gputrain.engine import events
 from gputrain.engine.common.errors import EXIT_FAILED, BadInput
 from gputrain.engine.common.sanitize import plain
@@ -126,8 +128,14 @@ class NodeGroup:
         except Exception as error:  # noqa: BLE001 - every exception is reported as the run's end
             text = plain(f"{type(error).__name__}: {error}", 1000)
             ended = RunEnded(outcome=Outcome.FAILED, reason=f"the nodes failed with {text}", error=text)
-        with contextlib.suppress(Exception):
-            self._clear()
+        lost: list[Node] = []
+        with contextlib.suppress(OSError, BadInput):
+            lost = self._clear()
+        if lost and (ended.outcome is Outcome.KILLED or ended.error.startswith(RANK_LOST)):
+            # The rest follows from that.
+            node = f"node {lost[0].name} is lost: {plain(lost[0].lost, 300)}"
+            reason = ended.reason if ended.reason.startswith(node) else f"{node}; {ended.reason}"
+            ended = replace(ended, outcome=Outcome.KILLED, reason=reason, error="")
         self._emit(ended)
         code = 0 if ended.outcome in (Outcome.FINISHED, Outcome.STOPPED) else EXIT_FAILED
         self.exit_code = -signal.SIGKILL.value if self.killed_on_request else code
@@ -313,9 +321,10 @@ class NodeGroup:
         self._returned.add(node.name)
         self._notice(f"{node.name} is back: it joins after the next checkpoint")
 
-    def _clear(self) -> None:
-        """Kill what is left of the ranks; nodes that do not answer are lost."""
+    def _clear(self) -> list[Node]:
+        """Kill what is left of the ranks. Returns nodes that were lost since the start, or do not answer."""
         self._halt.clear()
+        lost = [node for node in self._nodes if node.link is None]
         waiting = {node.name: node for node in self._pool.nodes if node.usable}
         for node in waiting.values():
             assert node.link is not None
@@ -327,6 +336,9 @@ class NodeGroup:
                 continue
             if message is None or isinstance(message, Halted):
                 waiting.pop(heard.name, None)
+                if message is None and heard in self._nodes:
+                    lost.append(heard)
                 continue
             with contextlib.suppress(NodeLostError):
                 self._take(heard, message)
+        return lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -29,7 +30,7 @@ from gputrain.engine.events import (
 )
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
-from gputrain.engine.runs import event_log
+from gputrain.engine.runs import event_log, run_directory
 from gputrain.engine.runs.run_directory import RunDir
 
 TIMEOUT = 240.0
@@ -58,9 +59,18 @@ def shared(folder: Path) -> Iterator[Network]:
 
 
 @pytest.fixture
-def network(shared: Network, monkeypatch: pytest.MonkeyPatch) -> Network:
+def network(shared: Network, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
     monkeypatch.setenv("GPUTRAIN_SSH", shared.ssh)
-    return shared
+    yield shared
+    kill_runs()
+
+
+def kill_runs() -> None:
+    """End the run of a test that failed, and wait until nothing is left of it."""
+    for listed in run_directory.list_runs():
+        if listed.status is not None and listed.run.is_live():
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(listed.status.pid).kill()
 
 
 def started(folder: Path, **values: Any) -> RunDir:
@@ -147,7 +157,9 @@ def test_two_hosts_train_as_one_machine_does(network: Network, folder: Path) -> 
 
 @pytest.mark.parametrize("fault", ["rank", "agent", "node", "cut", "first node", "between"])
 def test_a_lost_part_is_named_and_the_run_goes_on(network: Network, folder: Path, fault: str) -> None:
-    run = started(folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4, rank_timeout=5)
+    run = started(
+        folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4, rank_timeout=5 if fault == "between" else 20
+    )
     host = network.hosts[0 if fault == "first node" else 1]
     before = until(run, lambda events: bool(of(CheckpointSaved, events)))
     began = time.monotonic()

@@ -76,7 +76,7 @@ class NodeGroup:
         self._started = False
         """The ranks were started: rank 0 takes commands."""
         self._stop: StopCommand | None = None
-        """A stop that was requested before."""
+        """A stop that was requested."""
         self._halt = threading.Event()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._lead, name="node group", daemon=True)
@@ -97,10 +97,10 @@ class NodeGroup:
 
     def send(self, command: AnyCommand) -> str:
         """See `ChildProcess`."""
+        if isinstance(command, StopCommand):
+            self._stop = command
         link = self._nodes[0].link if self._started else None
         if link is None or self._done.is_set():
-            if isinstance(command, StopCommand):
-                self._stop = command
             return "the ranks do not run now"
         link.send(Command(command=encode_command(command)))
         return f"sent to rank 0 on {self._nodes[0].name}"
@@ -247,6 +247,8 @@ class NodeGroup:
             self._reported = event
             return
         self._on_event(raw)
+        if self._stop is not None:
+            return
         if isinstance(event, Steps) and self._returned and not self._asked:
             # Not before a step: a restart must have made progress.
             self._asked = True

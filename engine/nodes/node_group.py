@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from msgspec.structs import replace
 
 from gputrain.engine import events
+from gputrain.engine.checkpointing.checkpoint_index import INDEX, read_index
 from gputrain.engine.common.errors import EXIT_FAILED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
@@ -70,6 +71,8 @@ class NodeGroup:
         """Lost nodes that are back."""
         self._asked = False
         """A checkpoint was requested for them."""
+        self._uncopied: list[CheckpointSaved] = []
+        """Checkpoints that are on a node alone."""
         self._reported: RunEnded | None = None
         self._ranks_ended: dict[int, Ended] = {}
         self._receivers: dict[str, CheckpointReceiver] = {}
@@ -237,6 +240,8 @@ class NodeGroup:
             case Part():
                 receiver = self._receivers.setdefault(node.name, CheckpointReceiver(self._run.checkpoints))
                 receiver.take(message)
+                if message.file == INDEX and message.last:
+                    self._announce_copied()
             case _:
                 return False
         return True
@@ -246,7 +251,28 @@ class NodeGroup:
         if isinstance(event, RunEnded):
             self._reported = event
             return
+        if isinstance(event, CheckpointSaved) and not self._has_copy(event):
+            self._uncopied.append(event)
+            return
         self._on_event(raw)
+        self._rejoin(event)
+
+    def _has_copy(self, event: CheckpointSaved) -> bool:
+        """Whether the checkpoint is in the supervisor's run directory; until then it is not announced."""
+        ready = self._nodes[0].ready if self._nodes else None
+        shared = ready is not None and ready.shared
+        return shared or any(entry.file == event.file for entry in read_index(self._run.checkpoints))
+
+    def _announce_copied(self) -> None:
+        """Announce the checkpoints that have arrived."""
+        arrived = [event for event in self._uncopied if self._has_copy(event)]
+        self._uncopied = [event for event in self._uncopied if event not in arrived]
+        for event in arrived:
+            self._emit(event)
+            self._rejoin(event)
+
+    def _rejoin(self, event: AnyEvent | None) -> None:
+        """After a step and a checkpoint start again with the nodes that are back. Raises NodeLostError for that."""
         if self._stop is not None:
             return
         if isinstance(event, Steps) and self._returned and not self._asked:

@@ -17,6 +17,7 @@ import pytest
 from fakes.images import dark_and_light
 from fakes.network_hosts import Network, needs_network_hosts, network_hosts
 
+from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import (
     AnyEvent,
@@ -253,11 +254,13 @@ def test_hosts_with_their_own_files_send_checkpoints_and_logs(folder: Path, monk
     with network_hosts(folder / "private", ["node-a", "node-b"], environment(home), home) as network:
         monkeypatch.setenv("GPUTRAIN_SSH", network.ssh)
         run = started(folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4)
-        until(run, lambda events: bool(list(run.checkpoints.glob("*.pt"))))
-        # The only copy of the newest checkpoint that is left is the supervisor's.
+        events = until(run, lambda events: bool(of(CheckpointSaved, events)))
+        saved = of(CheckpointSaved, events)[0]
+        assert checkpoint_index.read_index(run.checkpoints)[0].file == saved.file, "what is announced has arrived"
+        # The only copy that is left is the supervisor's.
         network.hosts[0].kill()
         events = until(run, lambda events: trains_again(events, 2))
-        assert of(ModelReady, events)[-1].start_step > 0
+        assert of(ModelReady, events)[-1].start_step >= saved.step > 0
         assert "[node-b] " in run.trainer_log.read_text()
         stop(run)
         assert ended(run)[0].outcome is Outcome.STOPPED

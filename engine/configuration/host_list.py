@@ -43,7 +43,7 @@ def parse_hosts(value: Any) -> str:
     for host in hosts:
         found = _HOST.fullmatch(host)
         if found is None or int(found["port"] or 1) not in range(1, 65536):
-            raise ValueError(f"{FORM}; '{plain(host, 80)}' is none")
+            raise ValueError(f"{FORM}; '{plain(host, 80)}' is none" if len(hosts) > 1 else FORM)
     if twice := next((host for host in hosts if hosts.count(host) > 1), ""):
         raise ValueError(f"{FORM}, each once; '{plain(twice, 80)}' stands there twice")
     return ",".join(hosts)

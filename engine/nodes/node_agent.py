@@ -9,10 +9,8 @@ import importlib.metadata
 import os
 import platform
 import queue
-import secrets
 import select
 import shutil
-import socket
 import sys
 import threading
 import time
@@ -27,9 +25,9 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events.commands import StopCommand, encode_command
 from gputrain.engine.hardware.machine import inspect_machine
-from gputrain.engine.nodes import meeting_address, node_messages
+from gputrain.engine.nodes import node_messages
+from gputrain.engine.nodes.agent_meeting import AgentMeeting
 from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver, CheckpointSender
-from gputrain.engine.nodes.meeting_address import MeetingListeners
 from gputrain.engine.nodes.node_messages import (
     AnyMessage,
     Beat,
@@ -44,10 +42,8 @@ from gputrain.engine.nodes.node_messages import (
     Messages,
     Missing,
     Offer,
-    Offered,
     Part,
     Probe,
-    Probed,
     Ready,
     Start,
     Stock,
@@ -85,7 +81,7 @@ class NodeAgent:
         self._log_file = Path(os.devnull)
         self._shared = False
         self._ranks: NodeRanks | None = None
-        self._listeners: MeetingListeners | None = None
+        self._meeting = AgentMeeting(self._send)
         self._sender: CheckpointSender | None = None
         self._receiver: CheckpointReceiver | None = None
         self._log: int | None = None
@@ -156,9 +152,9 @@ class NodeAgent:
             case Begin():
                 self._prepare(message)
             case Offer(address=address):
-                self._offer(address)
+                self._meeting.offer(address)
             case Probe():
-                threading.Thread(target=self._probe, args=(message,), name="probe", daemon=True).start()
+                self._meeting.probe(message)
             case Stock(index=index):
                 self._take_stock(index)
             case Part():
@@ -213,38 +209,6 @@ class NodeAgent:
             )
         )
 
-    def _offer(self, address: str) -> None:
-        token = secrets.token_hex(8)
-        if self._listeners is not None:
-            self._listeners.close()
-            self._listeners = None
-        addresses = [address] if address else meeting_address.own_addresses()
-        own = ", ".join(meeting_address.own_addresses()) or "none"
-        try:
-            if not addresses:
-                raise OSError(0, "it has no address but its loopback")
-            self._listeners = MeetingListeners(addresses, token)
-        except OSError as error:
-            number = error.errno or 0
-            why = os.strerror(number) if number > 0 else plain(error.strerror or str(error), 200)
-            self._send(Offered(offers=(), token="", problem=f"can't listen at {address or own}: {why}; it has: {own}"))
-            return
-        self._send(Offered(offers=self._listeners.offers, token=token, problem=""))
-
-    def _probe(self, message: Probe) -> None:
-        results = [""] * len(message.offers)
-
-        def one(number: int) -> None:
-            address, port = message.offers[number]
-            results[number] = meeting_address.probe(address, port, message.token)
-
-        threads = [threading.Thread(target=one, args=(n,), daemon=True) for n in range(len(message.offers))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self._send(Probed(results=tuple(results)))
-
     def _take_stock(self, index: bytes) -> None:
         assert self._run is not None
         if self._shared:
@@ -259,7 +223,7 @@ class NodeAgent:
         config = msgspec.json.decode(start.config, type=RunConfig)
         if config.resume_from == self._begin.directory:
             config = settings.replace(config, resume_from=str(self._run.directory))
-        listener = self._take_listener(start)
+        listener = self._meeting.take(start)
         self._oom_before = exit_reasons.oom_kills()
         own = msgspec.structs.replace(start, config=msgspec.json.encode(config))
         try:
@@ -270,15 +234,6 @@ class NodeAgent:
             return
         if start.first_rank == 0 and not self._shared:
             self._sender = CheckpointSender(self._run.checkpoints)
-
-    def _take_listener(self, start: Start) -> socket.socket | None:
-        if self._listeners is None:
-            return None
-        listeners, self._listeners = self._listeners, None
-        if start.first_rank == 0 and start.address:
-            return listeners.take(start.address, start.port)
-        listeners.close()
-        return None
 
     def _watch_ranks(self) -> None:
         self._poll_log()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+
+from msgspec.structs import replace
 
 from gputrain.engine import events
 from gputrain.engine.common.errors import EXIT_FAILED, BadInput
@@ -16,18 +17,15 @@ from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import AnyEvent, CheckpointSaved, Notice, Outcome, Phase, PhaseChanged, RunEnded, Steps
 from gputrain.engine.events.commands import AnyCommand, CheckpointCommand, StopCommand, encode_command
 from gputrain.engine.nodes import node_start
-from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver
 from gputrain.engine.nodes.node_messages import (
     AnyMessage,
     Command,
     Ended,
-    FromRank,
     Halt,
     Halted,
-    Log,
-    Part,
     Ready,
 )
+from gputrain.engine.nodes.node_output import NodeOutput
 from gputrain.engine.nodes.node_pool import Node, NodeLostError, NodePool
 from gputrain.engine.nodes.node_start import UnreachableError
 from gputrain.engine.processes.rank_events import RANK_LOST
@@ -68,13 +66,12 @@ class NodeGroup:
         """Lost nodes that are back."""
         self._asked = False
         """A checkpoint was requested for them."""
-        self._reported: RunEnded | None = None
+        self._output = NodeOutput(run, on_event)
         self._ranks_ended: dict[int, Ended] = {}
-        self._receivers: dict[str, CheckpointReceiver] = {}
         self._started = False
         """The ranks were started: rank 0 takes commands."""
         self._stop: StopCommand | None = None
-        """A stop that was requested before."""
+        """A stop that was requested."""
         self._halt = threading.Event()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._lead, name="node group", daemon=True)
@@ -95,10 +92,10 @@ class NodeGroup:
 
     def send(self, command: AnyCommand) -> str:
         """See `ChildProcess`."""
+        if isinstance(command, StopCommand):
+            self._stop = command
         link = self._nodes[0].link if self._started else None
         if link is None or self._done.is_set():
-            if isinstance(command, StopCommand):
-                self._stop = command
             return "the ranks do not run now"
         link.send(Command(command=encode_command(command)))
         return f"sent to rank 0 on {self._nodes[0].name}"
@@ -126,8 +123,14 @@ class NodeGroup:
         except Exception as error:  # noqa: BLE001 - every exception is reported as the run's end
             text = plain(f"{type(error).__name__}: {error}", 1000)
             ended = RunEnded(outcome=Outcome.FAILED, reason=f"the nodes failed with {text}", error=text)
-        with contextlib.suppress(Exception):
-            self._clear()
+        lost: list[Node] = []
+        with contextlib.suppress(OSError, BadInput):
+            lost = self._clear()
+        if lost and (ended.outcome is Outcome.KILLED or ended.error.startswith(RANK_LOST)):
+            # The rest follows from that.
+            node = f"node {lost[0].name} is lost: {plain(lost[0].lost, 300)}"
+            reason = ended.reason if ended.reason.startswith(node) else f"{node}; {ended.reason}"
+            ended = replace(ended, outcome=Outcome.KILLED, reason=reason, error="")
         self._emit(ended)
         code = 0 if ended.outcome in (Outcome.FINISHED, Outcome.STOPPED) else EXIT_FAILED
         self.exit_code = -signal.SIGKILL.value if self.killed_on_request else code
@@ -152,23 +155,12 @@ class NodeGroup:
         except UnreachableError as error:
             self._pool.drop(error.node, str(error))
             raise NodeLostError(f"node {error}") from None
-        self._notice(self._described(nodes, config, meeting[0]))
+        self._notice(node_start.described(nodes, len(self._pool.nodes), config, meeting[0]))
         each = config.devices // len(nodes)
         node_start.start_ranks(config, nodes, each, meeting)
         self._started = True
         self._pool.retry_lost()
         return self._until_end(config.devices)
-
-    def _described(self, nodes: list[Node], config: RunConfig, address: str) -> str:
-        """Who takes part in this start, where they meet, and what each computes."""
-        own = [node.name for node in nodes if node.ready is not None and not node.ready.shared]
-        return (
-            f"{config.devices} {'rank' if config.devices == 1 else 'ranks'} on {len(nodes)} of "
-            f"{len(self._pool.nodes)} hosts{f' meet at {address}' if address else ''}: "
-            f"{', '.join(node.name for node in nodes)}; batch_size {config.data.batch_size}, "
-            f"accumulation_steps {config.optim.accumulation_steps}"
-            + (f"; without a shared run directory: {', '.join(own)}" if own else "")
-        )
 
     def _gather(self) -> tuple[list[Node], RunConfig, tuple[str, int]]:
         """The nodes of this start, their settings, and where they meet. Raises BadInput, NodeLostError."""
@@ -181,14 +173,7 @@ class NodeGroup:
                     f"min_nodes: {len(nodes)} of {len(self._pool.nodes)} hosts are left, {least} are needed ({lost}); "
                     f"start the run again when they are back: gputrain-tui resume {self._run.id}"
                 )
-            while True:
-                try:
-                    config = node_start.divided(self._config, len(nodes))
-                    break
-                except BadInput:
-                    if self._first or len(nodes) <= least:
-                        raise
-                    nodes = nodes[:-1]
+            nodes, config = node_start.fitting(self._config, nodes, len(nodes) if self._first else least)
             self._nodes = nodes
             try:
                 return nodes, config, node_start.meet(nodes, self._config.distributed.master_addr, self._receive)
@@ -221,24 +206,15 @@ class NodeGroup:
 
     def _take(self, node: Node, message: AnyMessage) -> bool:
         """Deal with what comes at any time; returns whether it was that."""
-        match message:
-            case FromRank(event=event):
-                self._take_event(event)
-            case Log(text=text):
-                self._append_log(node, text)
-            case Part():
-                receiver = self._receivers.setdefault(node.name, CheckpointReceiver(self._run.checkpoints))
-                receiver.take(message)
-            case _:
-                return False
-        return True
+        found = self._output.take(node, message)
+        for event in found or ():
+            self._rejoin(event)
+        return found is not None
 
-    def _take_event(self, raw: bytes) -> None:
-        event = events.decode(raw)
-        if isinstance(event, RunEnded):
-            self._reported = event
+    def _rejoin(self, event: AnyEvent) -> None:
+        """After a step and a checkpoint start again with the nodes that are back. Raises NodeLostError for that."""
+        if self._stop is not None:
             return
-        self._on_event(raw)
         if isinstance(event, Steps) and self._returned and not self._asked:
             # Not before a step: a restart must have made progress.
             self._asked = True
@@ -246,13 +222,6 @@ class NodeGroup:
         elif isinstance(event, CheckpointSaved) and self._asked:
             back = " and ".join(sorted(self._returned))
             raise NodeLostError(f"{back} is back: starting again with it from the checkpoint of step {event.step}")
-
-    def _append_log(self, node: Node, text: str) -> None:
-        handle = os.open(self._run.trainer_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(handle, "".join(f"[{node.name}] {line}\n" for line in text.splitlines()).encode())
-        finally:
-            os.close(handle)
 
     def _until_end(self, count: int) -> RunEnded:
         """Wait until the ranks have ended or one is lost. Returns how they ended. Raises NodeLostError."""
@@ -267,7 +236,7 @@ class NodeGroup:
             if not isinstance(message, Ended) or node is None:
                 continue
             self._ranks_ended[message.rank] = message
-            reported = self._reported
+            reported = self._output.reported
             done = reported is not None and reported.outcome in (Outcome.FINISHED, Outcome.STOPPED)
             if message.code < 0 and not done:
                 killer = (
@@ -283,19 +252,20 @@ class NodeGroup:
 
     def _after_end(self, count: int) -> RunEnded:
         """Rank 0 has reported its end: wait for the others, a while."""
-        assert self._reported is not None
-        if self._reported.outcome in (Outcome.FINISHED, Outcome.STOPPED):
+        reported = self._output.reported
+        assert reported is not None
+        if reported.outcome in (Outcome.FINISHED, Outcome.STOPPED):
             deadline = time.monotonic() + _END_SECONDS
             with contextlib.suppress(NodeLostError):
                 while len(self._ranks_ended) < count and time.monotonic() < deadline:
                     _, message = self._receive(min(deadline, time.monotonic() + _POLL_SECONDS))
                     if isinstance(message, Ended):
                         self._ranks_ended[message.rank] = message
-        return self._reported
+        return reported
 
     def _failure(self) -> RunEnded:
-        if self._reported is not None:
-            return self._reported
+        if self._output.reported is not None:
+            return self._output.reported
         rank, ended = next((rank, ended) for rank, ended in self._ranks_ended.items() if ended.code)
         reason = f"rank {rank} exited with code {ended.code} without an error message; see trainer.log"
         return RunEnded(outcome=Outcome.FAILED, reason=reason, exit_code=ended.code)
@@ -313,9 +283,10 @@ class NodeGroup:
         self._returned.add(node.name)
         self._notice(f"{node.name} is back: it joins after the next checkpoint")
 
-    def _clear(self) -> None:
-        """Kill what is left of the ranks; nodes that do not answer are lost."""
+    def _clear(self) -> list[Node]:
+        """Kill what is left of the ranks. Returns nodes that were lost since the start, or do not answer."""
         self._halt.clear()
+        lost = [node for node in self._nodes if node.link is None]
         waiting = {node.name: node for node in self._pool.nodes if node.usable}
         for node in waiting.values():
             assert node.link is not None
@@ -327,6 +298,9 @@ class NodeGroup:
                 continue
             if message is None or isinstance(message, Halted):
                 waiting.pop(heard.name, None)
+                if message is None and heard in self._nodes:
+                    lost.append(heard)
                 continue
             with contextlib.suppress(NodeLostError):
                 self._take(heard, message)
+        return lost

@@ -140,7 +140,9 @@ class NodePool:
             if link is not node.link:
                 continue  # of a connection before
             if message is None:
-                node.losses += node.ready is not None
+                if node.ready is not None:
+                    node.losses += 1
+                    node.tried = time.monotonic()
                 node.lost, node.link, node.ready = link.lost, None, None
                 node.silent = link.silent
                 link.close()
@@ -181,6 +183,7 @@ class NodePool:
     def drop(self, node: Node, reason: str) -> None:
         """Count a node as lost that the other nodes do not reach."""
         node.losses += _UNREACHABLE_LOSSES
+        node.tried = time.monotonic()
         if node.link is not None:
             link, node.link, node.ready, node.lost = node.link, None, None, reason
             link.close()

@@ -49,6 +49,17 @@ def divided(config: RunConfig, nodes: int) -> RunConfig:
     return settings.replace(config, devices=count, hosts="", batch_size=size, accumulation_steps=steps)
 
 
+def fitting(config: RunConfig, nodes: list[Node], least: int) -> tuple[list[Node], RunConfig]:
+    """As many of the nodes, at least `least`, as can divide an update's images; and the settings. Raises BadInput."""
+    while True:
+        try:
+            return nodes, divided(config, len(nodes))
+        except BadInput:
+            if len(nodes) <= least:
+                raise
+            nodes = nodes[:-1]
+
+
 def meet(nodes: list[Node], master_addr: str, receive: Receive) -> tuple[str, int]:
     """Address and port at which the first node waits and that the others reach; ("", 0) for a single node.
 
@@ -111,6 +122,17 @@ def _parts(run: RunDir, files: tuple[str, ...], index: bytes) -> Iterator[Part]:
         if file in named:
             yield from read_parts(run.checkpoints, file)
     yield Part(file=INDEX, data=index, first=True, last=True)
+
+
+def described(nodes: list[Node], hosts: int, config: RunConfig, address: str) -> str:
+    """Who of so many hosts takes part in a start, where they meet, and what each computes."""
+    own = [node.name for node in nodes if node.ready is not None and not node.ready.shared]
+    return (
+        f"{config.devices} {'rank' if config.devices == 1 else 'ranks'} on {len(nodes)} of {hosts} hosts"
+        f"{f' meet at {address}' if address else ''}: {', '.join(node.name for node in nodes)}; "
+        f"batch_size {config.data.batch_size}, accumulation_steps {config.optim.accumulation_steps}"
+        + (f"; without a shared run directory: {', '.join(own)}" if own else "")
+    )
 
 
 def start_ranks(config: RunConfig, nodes: list[Node], each: int, meeting: tuple[str, int]) -> None:

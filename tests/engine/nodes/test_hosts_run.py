@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from fakes.images import dark_and_light
 from fakes.network_hosts import Network, needs_network_hosts, network_hosts
 
+from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import (
     AnyEvent,
@@ -29,7 +31,7 @@ from gputrain.engine.events import (
 )
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
-from gputrain.engine.runs import event_log
+from gputrain.engine.runs import event_log, run_directory
 from gputrain.engine.runs.run_directory import RunDir
 
 TIMEOUT = 240.0
@@ -58,9 +60,18 @@ def shared(folder: Path) -> Iterator[Network]:
 
 
 @pytest.fixture
-def network(shared: Network, monkeypatch: pytest.MonkeyPatch) -> Network:
+def network(shared: Network, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
     monkeypatch.setenv("GPUTRAIN_SSH", shared.ssh)
-    return shared
+    yield shared
+    kill_runs()
+
+
+def kill_runs() -> None:
+    """End the run of a test that failed, and wait until nothing is left of it."""
+    for listed in run_directory.list_runs():
+        if listed.status is not None and listed.run.is_live():
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(listed.status.pid).kill()
 
 
 def started(folder: Path, **values: Any) -> RunDir:
@@ -147,7 +158,9 @@ def test_two_hosts_train_as_one_machine_does(network: Network, folder: Path) -> 
 
 @pytest.mark.parametrize("fault", ["rank", "agent", "node", "cut", "first node", "between"])
 def test_a_lost_part_is_named_and_the_run_goes_on(network: Network, folder: Path, fault: str) -> None:
-    run = started(folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4, rank_timeout=5)
+    run = started(
+        folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4, rank_timeout=5 if fault == "between" else 20
+    )
     host = network.hosts[0 if fault == "first node" else 1]
     before = until(run, lambda events: bool(of(CheckpointSaved, events)))
     began = time.monotonic()
@@ -241,11 +254,13 @@ def test_hosts_with_their_own_files_send_checkpoints_and_logs(folder: Path, monk
     with network_hosts(folder / "private", ["node-a", "node-b"], environment(home), home) as network:
         monkeypatch.setenv("GPUTRAIN_SSH", network.ssh)
         run = started(folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4)
-        until(run, lambda events: bool(list(run.checkpoints.glob("*.pt"))))
-        # The only copy of the newest checkpoint that is left is the supervisor's.
+        events = until(run, lambda events: bool(of(CheckpointSaved, events)))
+        saved = of(CheckpointSaved, events)[0]
+        assert checkpoint_index.read_index(run.checkpoints)[0].file == saved.file, "what is announced has arrived"
+        # The only copy that is left is the supervisor's.
         network.hosts[0].kill()
         events = until(run, lambda events: trains_again(events, 2))
-        assert of(ModelReady, events)[-1].start_step > 0
+        assert of(ModelReady, events)[-1].start_step >= saved.step > 0
         assert "[node-b] " in run.trainer_log.read_text()
         stop(run)
         assert ended(run)[0].outcome is Outcome.STOPPED

@@ -73,11 +73,11 @@ def main(words: list[str]) -> int:
     """What the words of the command line ask for. Returns the exit code."""
     place = Path(words[0])
     if len(words) == 1 and place.suffix in (".yaml", ".yml"):
-        from gputrain.engine.supervision import launched_run  # it plans, which no supervisor does
+        from gputrain.engine.supervision.launched import launched_run  # it plans, which no supervisor does
 
         return train_as_rank(lambda: launched_run.train(place, os.environ))
     if "--job" in words[1:]:
-        from gputrain.engine.supervision import job_run
+        from gputrain.engine.supervision.launched import job_run
 
         return train_as_rank(lambda: job_run.train(RunDir(place), os.environ))
     return supervise(RunDir(place), resume="--resume" in words[1:])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import host_list
+from gputrain.engine.configuration.sections import host_list
 
 
 def rank_count(values: Mapping[str, Any]) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from gputrain.engine.common.units import MIB
-from gputrain.engine.configuration import bandwidth
 from gputrain.engine.configuration.engine_choice import is_keras
+from gputrain.engine.configuration.sections import bandwidth
 from gputrain.engine.diagnosis.tree_nodes import Fix
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.estimates import all_reduce

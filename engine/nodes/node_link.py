@@ -17,7 +17,7 @@ import msgspec
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.host_list import Host
+from gputrain.engine.configuration.sections.host_list import Host
 from gputrain.engine.nodes import node_messages
 from gputrain.engine.nodes.node_messages import AnyMessage, Beat, Messages
 from gputrain.engine.processes import scheduler_signals

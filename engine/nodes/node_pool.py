@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.version import VERSION
-from gputrain.engine.configuration.host_list import Host, read_hosts
+from gputrain.engine.configuration.sections.host_list import Host, read_hosts
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.nodes.node_link import NodeLink
 from gputrain.engine.nodes.node_messages import SHARED_FILE, AnyMessage, Begin, Ready

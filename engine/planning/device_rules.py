@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import global_batch, host_list
+from gputrain.engine.configuration import global_batch
+from gputrain.engine.configuration.sections import host_list
 from gputrain.engine.planning.plan_draft import PlanDraft
 
 

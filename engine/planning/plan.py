@@ -13,7 +13,7 @@ from msgspec import Struct
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import GIB, size
 from gputrain.engine.configuration import global_batch, settings
-from gputrain.engine.configuration.host_list import read_hosts
+from gputrain.engine.configuration.sections.host_list import read_hosts
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import Setting, shown
 from gputrain.engine.estimates import calibration, gpu_memory, host_memory, updates_per_epoch

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gputrain.engine.common.units import duration, size
-from gputrain.engine.configuration import engine_choice, global_batch, host_list
+from gputrain.engine.configuration import engine_choice, global_batch
+from gputrain.engine.configuration.sections import host_list
 from gputrain.engine.configuration.settings import shown
 from gputrain.engine.datasets.skipped_files import skipped_text
 from gputrain.engine.estimates import cache_advice, calibration

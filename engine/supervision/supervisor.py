@@ -56,8 +56,8 @@ from gputrain.engine.supervision.auto_resume import AutoResume
 from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
 from gputrain.engine.supervision.epoch_energy import EpochEnergy
 from gputrain.engine.supervision.machine_sampling_thread import MachineSampling
-from gputrain.engine.supervision.requested_stacks import RequestedStacks
-from gputrain.engine.supervision.requested_traces import RequestedTraces
+from gputrain.engine.supervision.requests.requested_stacks import RequestedStacks
+from gputrain.engine.supervision.requests.requested_traces import RequestedTraces
 from gputrain.engine.supervision.stop_now import KillTimer
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess

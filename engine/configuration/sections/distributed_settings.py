@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from gputrain.engine.configuration import bandwidth
-from gputrain.engine.configuration.host_list import parse_hosts
+from gputrain.engine.configuration.sections import bandwidth
+from gputrain.engine.configuration.sections.host_list import parse_hosts
 
 ALL = "all"
 """Value of `devices` for all usable GPUs; the plan replaces it by their number."""

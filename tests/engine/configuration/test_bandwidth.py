@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import bandwidth, settings
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.sections import bandwidth
 
 
 @pytest.mark.parametrize(

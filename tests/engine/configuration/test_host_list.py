@@ -8,7 +8,7 @@ import pytest
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import global_batch, settings
-from gputrain.engine.configuration.host_list import Host, read_hosts
+from gputrain.engine.configuration.sections.host_list import Host, read_hosts
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gputrain.engine.checkpointing.checkpoint_index import CheckpointEntry, read_index, write_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.host_list import read_hosts
+from gputrain.engine.configuration.sections.host_list import read_hosts
 from gputrain.engine.nodes import meeting_address, node_start
 from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver, CheckpointSender, read_parts
 from gputrain.engine.nodes.meeting_address import MeetingListeners

@@ -26,7 +26,7 @@ from gputrain.engine.configuration.config_file import write_config
 from gputrain.engine.events import AnyEvent, EpochEnded, ModelReady, Notice, Outcome, RunEnded, Steps
 from gputrain.engine.processes.rank_environment import MeetingPoint, RankInfo
 from gputrain.engine.runs import event_log, run_directory
-from gputrain.engine.supervision import launched_run
+from gputrain.engine.supervision.launched import launched_run
 
 TIMEOUT = 150.0
 

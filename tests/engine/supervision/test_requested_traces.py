@@ -13,8 +13,8 @@ from gputrain.engine.events import Phase, Traced
 from gputrain.engine.events.commands import AnyCommand, ProfileCommand
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.supervision import requested_traces
-from gputrain.engine.supervision.requested_traces import RequestedTraces
+from gputrain.engine.supervision.requests import requested_traces
+from gputrain.engine.supervision.requests.requested_traces import RequestedTraces
 
 EVENT = {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "tid": 1, "ts": 10.0, "dur": 5.0, "args": {"External id": 1}}
 

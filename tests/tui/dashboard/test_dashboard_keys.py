@@ -119,8 +119,6 @@ EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
     "k": ("k", lambda _, source: any(isinstance(command, StacksCommand) for command in source.sent)),
     "p": ("p", lambda _, source: any(isinstance(command, ProfileCommand) for command in source.sent)),
     "i": ("i", lambda pilot, _: isinstance(pilot.app.screen, WhyScreen)),
-    "k": ("k", lambda _, source: any(isinstance(command, StacksCommand) for command in source.sent)),
-    "p": ("p", lambda _, source: any(isinstance(command, ProfileCommand) for command in source.sent)),
     "d": ("d", lambda _, source: source.closed.is_set()),
     "tab": ("tab", lambda pilot, _: "▸Pipeline" in panel(pilot, "pipeline")),
     "f": ("tab,f", lambda pilot, _: len(panel(pilot, "pipeline").splitlines()) == pilot.app.size.height - 2),

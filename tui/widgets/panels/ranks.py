@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration import bandwidth
+from gputrain.engine.configuration.sections import bandwidth
 from gputrain.engine.estimates import all_reduce
 from gputrain.engine.estimates.all_reduce import MACHINE_LATENCY, NETWORK_LATENCY, Link
 from gputrain.tui.render import format as fmt

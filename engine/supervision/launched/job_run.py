@@ -30,8 +30,9 @@ from gputrain.engine.processes.rank_environment import RankInfo, rank_info
 from gputrain.engine.processes.scheduler_signals import exit_when_preempted
 from gputrain.engine.runs.run_directory import RunDir, State
 from gputrain.engine.slurm import job_file
-from gputrain.engine.supervision import launched_run, trainer_main
-from gputrain.engine.supervision.launched_run import planned
+from gputrain.engine.supervision import trainer_main
+from gputrain.engine.supervision.launched import launched_run
+from gputrain.engine.supervision.launched.launched_run import planned
 
 _MOST_IDLE_STARTS = 5
 _POLL_SECONDS = 2.0

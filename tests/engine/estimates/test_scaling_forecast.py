@@ -67,7 +67,7 @@ def test_bf16_and_accumulation_make_the_exchange_matter_less() -> None:
 def test_full_sharding_sends_half_as_much_again_over_the_whole_step() -> None:
     plain, full = speed(1, 4, network_bandwidth="25GbE"), speed(1, 4, network_bandwidth="25GbE", sharding="full")
     assert full.exchange.seconds == pytest.approx(1.5 * plain.exchange.seconds, rel=0.01)
-    slow = {"network_bandwidth": "1GbE", "sharding": "full"}
+    slow: dict[str, Any] = {"network_bandwidth": "1GbE", "sharding": "full"}
     assert speed(1, 4, **slow).efficiency < speed(1, 4, network_bandwidth="1GbE").efficiency
 
 

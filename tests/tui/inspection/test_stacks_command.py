@@ -17,6 +17,7 @@ from helpers.scripts.watched import script
 
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
+from gputrain.engine.launching.attachment import NotLiveError
 from gputrain.engine.launching.launch_script import launch_script
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.user_script.script_command import ScriptCommand
@@ -70,7 +71,7 @@ def hanging(private_homes: Path) -> Iterator[tuple[RunDir, Path]]:
         wait_for_output(run, "trained", 2)
         yield run, path
     finally:
-        with contextlib.suppress(launch.NotLiveError):
+        with contextlib.suppress(NotLiveError):
             attachment.send(StopCommand(checkpoint=False))
         while not (attachment.ended or attachment.abandoned):
             attachment.read()

@@ -91,5 +91,5 @@ def test_runs_are_found_by_id_end_path_and_last(private_homes: Path) -> None:
     with pytest.raises(BadInput, match=f"did you mean '{run.id}'"):
         run_directory.find(run.id + "x")
     for bad in ("../..", "./a\0b", "~nobody-of-that-name/run"):
-        with pytest.raises(BadInput, match="not a run directory|no home directory"):
+        with pytest.raises(BadInput, match=r"not a run directory|no home directory"):
             run_directory.find(bad)

@@ -1,7 +1,7 @@
 """``python -P -m gputrain.engine RUN_DIR [--resume]``: the supervisor of a run, started by `launching.launch`.
 
 ``torchrun … -m gputrain.engine CONFIG``: one rank of a run with the settings in that file, see `launched_run`.
-``srun … -m gputrain.engine RUN_DIR --job``: one rank of a run that was submitted to Slurm, see `job_run`.
+``srun … -m gputrain.engine RUN_DIR --job``: one rank of a run that was submitted to Slurm, see `slurm_job_start`.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def main(words: list[str]) -> int:
 
         return train_as_rank(lambda: launched_run.train(place, os.environ))
     if "--job" in words[1:]:
-        from gputrain.engine.supervision.launched import job_run
+        from gputrain.engine.supervision.launched import slurm_job_start
 
-        return train_as_rank(lambda: job_run.train(RunDir(place), os.environ))
+        return train_as_rank(lambda: slurm_job_start.train(RunDir(place), os.environ))
     return supervise(RunDir(place), resume="--resume" in words[1:])
 
 

@@ -11,8 +11,8 @@ from gputrain.engine.launching.attachment import Attachment, NotLiveError
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.slurm import job_file, queue_state, slurm_commands
 from gputrain.engine.slurm.job_file import SlurmJob
+from gputrain.engine.slurm.queue_reason import QUEUED, why_waiting
 from gputrain.engine.slurm.queue_watch import QueueWatch
-from gputrain.engine.slurm.queue_words import QUEUED, why_waiting
 from gputrain.engine.slurm.slurm_commands import JobState, SlurmError
 
 

@@ -13,7 +13,7 @@ import psutil
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import AnyEvent, Phase, PhaseChanged
-from gputrain.engine.processes import hang_verdict
+from gputrain.engine.processes import hanging_ranks
 from gputrain.engine.processes.rank_board import EXCHANGE, STACKS, RankPlace, read_board, read_reports, stacks_file
 
 STACKS_SIGNAL = signal.SIGUSR2
@@ -80,17 +80,17 @@ def _examine_ranks(directory: Path) -> str:
             else:
                 _request_stacks(psutil.Process(place.pid))
     files = {place.rank: stacks_file(directory, place.rank) for place in places}
-    stacks = {rank: hang_verdict.read_stacks(file) for rank, file in files.items()}
-    lines = {rank: hang_verdict.main_line(text) for rank, text in stacks.items()}
+    stacks = {rank: hanging_ranks.read_stacks(file) for rank, file in files.items()}
+    lines = {rank: hanging_ranks.main_line(text) for rank, text in stacks.items()}
     # Divided weights are exchanged within the forward and the backward pass.
     places = [_by_stack(place, stacks[place.rank]) for place in places]
-    found = hang_verdict.verdict(places, lines, stopped, time.monotonic())
+    found = hanging_ranks.verdict(places, lines, stopped, time.monotonic())
     found = found or "the ranks hang, or this takes longer than hang_seconds"
     return f"{found}; the stacks of each rank are in {STACKS}.*.txt"
 
 
 def _by_stack(place: RankPlace, stacks: str) -> RankPlace:
-    return replace(place, place=EXCHANGE) if hang_verdict.waits_in_collective(stacks) else place
+    return replace(place, place=EXCHANGE) if hanging_ranks.waits_in_collective(stacks) else place
 
 
 def _launched_ranks(directory: Path) -> str:
@@ -99,7 +99,7 @@ def _launched_ranks(directory: Path) -> str:
     reports = read_reports(directory)
     places = [RankPlace(one.rank, 0, one.step, one.place, now - one.seconds) for one in reports]
     lines, hosts = {one.rank: one.line for one in reports}, {one.rank: one.host for one in reports}
-    found = hang_verdict.verdict(places, lines, {}, now, hosts)
+    found = hanging_ranks.verdict(places, lines, {}, now, hosts)
     late = next((one for one in reports if found.startswith(f"rank {one.rank} ")), None)
     newest = max(reports, key=lambda one: one.collectives, default=None)
     if late is None or newest is None or not 0 <= late.collectives < newest.collectives:

@@ -16,7 +16,7 @@ from gputrain.engine.runs import run_lock
 from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.engine.runs.run_directory import RunDir, RunInfo, State, Status
 from gputrain.engine.slurm.job_file import LOG, SlurmJob, read_job, stop_requested, write_job
-from gputrain.engine.slurm.queue_words import why_waiting
+from gputrain.engine.slurm.queue_reason import why_waiting
 from gputrain.engine.slurm.slurm_commands import GONE, JobState
 
 _MAY_WAIT = (State.QUEUED, State.DIED, State.STOPPED, State.KILLED)

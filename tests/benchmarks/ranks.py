@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torchvision import models
 
 from gputrain.engine.processes.rank_environment import LOOPBACK, MeetingPoint
-from gputrain.engine.training.distributed.data_parallel import DataParallel
+from gputrain.engine.training.distributed.ddp_network import DataParallel
 from gputrain.engine.training.distributed.process_group import ProcessGroup
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision")

@@ -7,7 +7,7 @@ import time
 
 from gputrain.engine.common import units
 from gputrain.engine.events import ModelReady
-from gputrain.engine.slurm.queue_words import QUEUED
+from gputrain.engine.slurm.queue_reason import QUEUED
 
 MISSING = "–"
 

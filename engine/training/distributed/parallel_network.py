@@ -7,9 +7,9 @@ from collections.abc import Callable
 from torch import nn
 
 from gputrain.engine.configuration.sections.distributed_settings import DistributedConfig
-from gputrain.engine.training.distributed.data_parallel import DataParallel
+from gputrain.engine.training.distributed.ddp_network import DataParallel
+from gputrain.engine.training.distributed.fsdp_network import ShardedNetwork
 from gputrain.engine.training.distributed.process_group import ProcessGroup, SingleProcess
-from gputrain.engine.training.distributed.sharded_network import ShardedNetwork
 
 
 def parallel_network(

@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from gputrain.engine.processes import hang_verdict
+from gputrain.engine.processes import hanging_ranks
 from gputrain.engine.processes.rank_board import EXCHANGE, PLACES, STILL_SECONDS, RankBoard, RankReport
 from gputrain.engine.training.distributed import flight_recorder
 
@@ -29,7 +29,7 @@ class SentBoard(RankBoard):
         report = RankReport(self._rank, self._host, self.step, place, time.monotonic() - since)
         if report.seconds < STILL_SECONDS:
             return report
-        line, waits = hang_verdict.own_main_line()
+        line, waits = hanging_ranks.own_main_line()
         number, name = flight_recorder.newest_collective()
         # Divided weights are exchanged within the forward and the backward pass.
         place = EXCHANGE if waits else place

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from gputrain.engine.training.distributed.fsdp_network import whole
 from gputrain.engine.training.distributed.process_group import collective_errors
-from gputrain.engine.training.distributed.sharded_network import whole
 
 
 def clip_gradients(network: nn.Module, limit: float) -> torch.Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from gputrain.engine.training.distributed.sharded_network import whole
+from gputrain.engine.training.distributed.fsdp_network import whole
 from gputrain.engine.training.optim.optimizers import own_optimizer
 
 

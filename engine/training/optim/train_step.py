@@ -11,9 +11,9 @@ from torch import nn
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.training.distributed.fsdp_network import ShardedNetwork
 from gputrain.engine.training.distributed.parallel_network import parallel_network
 from gputrain.engine.training.distributed.process_group import RankLostError, SingleProcess
-from gputrain.engine.training.distributed.sharded_network import ShardedNetwork
 from gputrain.engine.training.networks import torch_compile
 from gputrain.engine.training.networks.blocks import blocks_of
 from gputrain.engine.training.networks.gradient_checkpointing import checkpoint_blocks

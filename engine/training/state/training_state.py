@@ -13,11 +13,11 @@ from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.training.distributed import shard_files
+from gputrain.engine.training.distributed import checkpoint_shards
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime import rng_state
-from gputrain.engine.training.state import sharded_state
+from gputrain.engine.training.state import fsdp_state
 
 
 def state_of(
@@ -31,7 +31,7 @@ def state_of(
     """A checkpoint's content: tensors and plain values only, so that ``weights_only`` loading can read it.
 
     `rng_of_ranks`: `generator_states` of each rank, if there are several. `shards`: where the tensors of the training
-    are instead, see `shard_files.write`.
+    are instead, see `checkpoint_shards.write`.
     """
     return {
         "position": asdict(position),
@@ -67,8 +67,8 @@ def write_shards(folder: Path, step: int, stepper: TrainStep, ranks: SingleProce
     Raises OSError and RankLostError.
     """
     ema = stepper.ema.network if stepper.ema is not None else None
-    tensors = sharded_state.tensors_of(stepper.network, ema, stepper.optimizer)
-    return shard_files.write(folder, step, tensors, ranks)
+    tensors = fsdp_state.tensors_of(stepper.network, ema, stepper.optimizer)
+    return checkpoint_shards.write(folder, step, tensors, ranks)
 
 
 def generator_states() -> dict[str, Any]:
@@ -106,12 +106,12 @@ def restore(state: dict[str, Any], stepper: TrainStep) -> None:
             ema.load_state_dict(state["ema"] or state["model"])
     elif (folder := state.get("shards_at")) is not None:
         groups = optimizer["param_groups"]
-        optimizer = sharded_state.from_shards(folder, groups, stepper.network, ema, stepper.optimizer)
+        optimizer = fsdp_state.from_shards(folder, groups, stepper.network, ema, stepper.optimizer)
     else:
-        sharded_state.load_divided(stepper.network, state["model"])
+        fsdp_state.load_divided(stepper.network, state["model"])
         if ema is not None:
-            sharded_state.load_divided(ema, state["ema"] or state["model"])
-        optimizer = sharded_state.divided_optimizer_state(optimizer, stepper.optimizer)
+            fsdp_state.load_divided(ema, state["ema"] or state["model"])
+        optimizer = fsdp_state.divided_optimizer_state(optimizer, stepper.optimizer)
     _restore_optimizer(stepper.optimizer, optimizer)
     if stepper.scaler.is_enabled() and state["scaler"]:
         stepper.scaler.load_state_dict(state["scaler"])

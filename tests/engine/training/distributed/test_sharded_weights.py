@@ -21,7 +21,7 @@ from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.checkpointing.checkpoint_index import CheckpointEntry
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.processes.rank_environment import MeetingPoint
-from gputrain.engine.training.distributed import shard_files
+from gputrain.engine.training.distributed import checkpoint_shards
 from gputrain.engine.training.models.weights_file import read_weights
 from gputrain.engine.training.state import torch_checkpoint
 
@@ -130,7 +130,7 @@ def test_a_damaged_part_makes_the_checkpoint_before_count(home: Path, newest: Ch
 def test_metadata_with_anything_but_tensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".metadata").write_bytes(pickle.dumps(shutil.rmtree))
     with pytest.raises(BadInput, match=r"shutil\.rmtree does not belong into a checkpoint"):
-        shard_files.outline(tmp_path)
+        checkpoint_shards.outline(tmp_path)
 
 
 def kill_while_saving(rank: int, meeting: MeetingPoint, home: str, config_json: bytes) -> None:

@@ -2,7 +2,7 @@
 
 Each repeated block of a network is gathered before it computes, and released after. All ranks therefore make the same
 number of passes: a rank without a batch makes one whose gradients are zeros. A rank that runs out of memory can't be
-made up for, as `data_parallel` does.
+made up for, as `ddp_network` does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.training.distributed.data_parallel import Compression
+from gputrain.engine.training.distributed.ddp_network import Compression
 from gputrain.engine.training.distributed.process_group import ProcessGroup, collective_errors
 
 Forward = Callable[[torch.Tensor], torch.Tensor]

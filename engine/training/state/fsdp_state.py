@@ -1,4 +1,4 @@
-"""The tensors of a training whose weights are divided among ranks: for `shard_files`, and back."""
+"""The tensors of a training whose weights are divided among ranks: for `checkpoint_shards`, and back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from gputrain.engine.training.distributed import shard_files
-from gputrain.engine.training.distributed.shard_files import Tensors
+from gputrain.engine.training.distributed import checkpoint_shards
+from gputrain.engine.training.distributed.checkpoint_shards import Tensors
 
 
 def tensors_of(network: nn.Module, ema: nn.Module | None, optimizer: torch.optim.Optimizer) -> Tensors:
@@ -33,7 +33,7 @@ def from_shards(
 
     All ranks call it. Raises BadInput and RankLostError.
     """
-    stored = shard_files.outline(folder)
+    stored = checkpoint_shards.outline(folder)
     wanted: Tensors = {"model": network.state_dict()}
     averaged = any(path[0] == "ema" for path in stored)
     if ema is not None and averaged:
@@ -45,7 +45,7 @@ def from_shards(
             states.setdefault(number, {})[names[0]] = _like(parameters[int(number)], size, dtype)
     if states:
         wanted["optimizer"] = states
-    shard_files.load_into(folder, wanted)
+    checkpoint_shards.load_into(folder, wanted)
     if ema is not None and not averaged:
         ema.load_state_dict(network.state_dict())
     return {"state": {int(number): values for number, values in states.items()}, "param_groups": groups}

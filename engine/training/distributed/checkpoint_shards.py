@@ -25,8 +25,8 @@ from gputrain.engine.checkpointing.checkpoint_files import check_room
 from gputrain.engine.checkpointing.checkpoint_index import SHARDS, ShardFile, sha256
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.training.distributed.fsdp_network import own_part
 from gputrain.engine.training.distributed.process_group import SingleProcess, collective_errors
-from gputrain.engine.training.distributed.sharded_network import own_part
 
 Tensors = dict[str, Any]
 """Nested dictionaries of tensors, by string."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gputrain.engine.processes.hang_verdict import main_line, own_main_line, read_stacks, verdict, waits_in_collective
+from gputrain.engine.processes.hanging_ranks import main_line, own_main_line, read_stacks, verdict, waits_in_collective
 from gputrain.engine.processes.rank_board import (
     EXCHANGE,
     REPORTS,

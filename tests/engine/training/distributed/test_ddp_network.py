@@ -11,7 +11,7 @@ from helpers.training.rank_tools import start_ranks
 from torch import nn
 
 from gputrain.engine.processes.rank_environment import MeetingPoint
-from gputrain.engine.training.distributed.data_parallel import DataParallel
+from gputrain.engine.training.distributed.ddp_network import DataParallel
 from gputrain.engine.training.distributed.process_group import ProcessGroup
 
 RANKS = 2

@@ -14,8 +14,9 @@ from torchvision import models
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.config_file import read_config
 from gputrain.engine.jobs import model_check_job
-from gputrain.engine.launching import launch, resume_run
+from gputrain.engine.launching import resume_run
 from gputrain.engine.model_catalog import image_sizes
 from gputrain.engine.planning.model_preflight import ModelPlan, plan_model, with_model_layer
 from gputrain.engine.planning.plan import make_plan
@@ -34,9 +35,7 @@ def planned(own: dict[str, object]) -> tuple[ModelPlan, dict[str, object]]:
     return found, {**values, **(found.layer.values if found.layer else {})}
 
 
-def test_weights_of_another_model_are_refused_before_the_start_and_force_overrules_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_of_another_model_are_refused_before_the_start_and_force_overrules_it(tmp_path: Path) -> None:
     file = tmp_path / "resnet18.pth"
     torch.save(models.resnet18().state_dict(), file)
     found, _ = planned({"model": "resnet34", "weights": str(file)})
@@ -50,15 +49,9 @@ def test_weights_of_another_model_are_refused_before_the_start_and_force_overrul
     assert "assumed for resnet18.pth" in (fitting.layer.source if fitting.layer else "")
     lenient, _ = planned({"model": "resnet34", "weights": str(file), "weights_strict": False})
     assert lenient.refusals == ()
-    _force_starts_without_strictness(found, monkeypatch)
-
-
-def _force_starts_without_strictness(found: ModelPlan, monkeypatch: pytest.MonkeyPatch) -> None:
-    started = []
-    monkeypatch.setattr(launch, "launch", lambda config, *rest: started.append(config))
     plan = make_plan([SettingsLayer("you", {}, own=True)], CPU, refusals=found.refusals, forceable=found.forceable)
-    resume_run.begin(plan, force=True)
-    assert not started[0].model.weights_strict
+    run = resume_run.prepare(plan, force=True)
+    assert not read_config(run.config).model.weights_strict
 
 
 @pytest.mark.long

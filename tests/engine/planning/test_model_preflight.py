@@ -102,6 +102,7 @@ def test_interpolated_positions_are_told(tmp_path: Path) -> None:
     assert any(text.startswith("image_size: 96; ") and text.endswith(" has 224") for text in other.warnings)
 
 
+@pytest.mark.long
 def test_the_crop_mode_comes_from_the_weights(tmp_path: Path) -> None:
     """timm's squash; its border does not exist here, and is warned of."""
     save_file = pytest.importorskip("safetensors.torch").save_file
@@ -122,6 +123,7 @@ def test_the_crop_mode_comes_from_the_weights(tmp_path: Path) -> None:
     assert changed.layer.values["crop_mode"] == "center"
 
 
+@pytest.mark.long
 def test_nan_is_refused_in_the_plan_with_the_text_of_the_run(tmp_path: Path) -> None:
     state = models.resnet18(num_classes=2).state_dict()
     state["layer1.0.conv1.weight"][0] = torch.nan

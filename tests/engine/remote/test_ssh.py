@@ -310,6 +310,7 @@ def test_login_output_is_skipped_and_an_empty_home_is_reported(box: Sshd, privat
     remote.close()
 
 
+@pytest.mark.long
 def test_a_live_run_is_watched_and_stopped_remotely(box: Sshd, tmp_path: Path) -> None:
     """The whole way, by the command line, with the connection cut in mid-run."""
     values = {

@@ -33,6 +33,7 @@ def losses(result: Result) -> dict[int, float]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("keeps", [True, False])
 def test_live_tuning_does_not_change_the_losses(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps: bool

@@ -111,6 +111,7 @@ def until_training() -> None:
     pytest.fail("it did not train")
 
 
+@pytest.mark.long
 def test_a_rank_that_no_longer_answers_is_named_and_leaves_nothing(images: Path, tmp_path: Path) -> None:
     file = config_file(images, tmp_path, epochs=100_000, rank_timeout=3)
     with srun(file) as ranks:

@@ -121,6 +121,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             os.kill(status.pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_a_change_requested_over_the_socket_is_tried_measured_and_reported(start: Start) -> None:
     watch = start(auto_resume=True)
     ready = watch.until(lambda event: isinstance(event, ModelReady))

@@ -32,6 +32,7 @@ def _kill_all(run: RunDir) -> None:
             process.kill()
 
 
+@pytest.mark.long
 def test_a_killed_rank_is_reported_and_the_run_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     images = dark_and_light(tmp_path / "images", 16)
     values = {"device": "cpu", "dataset": "imagefolder", "data_dir": str(images), "image_size": 32, "val_resize": 36}
@@ -113,6 +114,7 @@ def make(outputs):
 """
 
 
+@pytest.mark.long
 def test_the_rank_that_keeps_the_others_waiting_is_named_with_its_line(tmp_path: Path) -> None:
     images = dark_and_light(tmp_path / "images", 16)
     (tmp_path / "hanging.py").write_text(HANGING)

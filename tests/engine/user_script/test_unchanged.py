@@ -135,6 +135,7 @@ def test_torch_is_the_same(tmp_path: Path) -> None:
     assert printed.startswith("0 "), printed
 
 
+@pytest.mark.long
 def test_a_step_opens_no_file_and_asks_nobody(tmp_path: Path) -> None:
     """By Python's audit events: files, sockets, processes, frames."""
     assert "\n" in same([sys.executable, str(script(tmp_path, AUDITED))], tmp_path)

@@ -24,6 +24,7 @@ COMMAND = [sys.executable, "-m", "gputrain.tui.cli"]
 SMALL = ["image_size=32", "val_resize=32", "batch_size=4", "width=4", "model=simple_cnn", "precision=fp32"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_measurement_is_in_the_next_plan_and_in_the_runs_summary(tmp_path: Path) -> None:
     data = dark_and_light(tmp_path, 6)

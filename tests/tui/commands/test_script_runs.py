@@ -190,6 +190,7 @@ _LOADER = "DataLoader(torch.ones(60, 1), batch_size=4)"
 _PLAIN = "[torch.ones(4, 1)] * 15"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("batches", "options", "unit", "of_step", "given"),
     [

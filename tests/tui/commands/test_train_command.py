@@ -43,6 +43,7 @@ def test_json_ends_with_the_summary_that_the_record_gives(images: Path) -> None:
     assert {key: output[key] for key in replayed} == json.loads(msgspec.json.encode(replayed))
 
 
+@pytest.mark.long
 def test_its_configuration_launches_the_same_run_again(images: Path) -> None:
     arguments = [*COMMAND, "train", "--data", str(images), "--plain", "epochs=1", *SMALL]
     first = subprocess.run(arguments, capture_output=True, text=True)

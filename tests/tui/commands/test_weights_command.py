@@ -27,6 +27,7 @@ def train(images: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, "--data", str(images), *SMALL, *arguments], capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_weights_that_half_fit_stop_before_the_start_unless_forced(images: Path, tmp_path: Path) -> None:
     state = SimpleCNN(2, 4).state_dict()
     del state["stages.1.0.weight"]
@@ -43,6 +44,7 @@ def test_weights_that_half_fit_stop_before_the_start_unless_forced(images: Path,
     assert not read_config(run_directory.find("last").config).model.weights_strict
 
 
+@pytest.mark.long
 def test_mean_and_std_of_a_checkpoint_are_those_of_the_run_that_starts_from_it(images: Path) -> None:
     first = train(images, "mean=0.5", "std=0.25")
     assert first.returncode == 0, first.stderr
@@ -65,6 +67,7 @@ def test_a_file_that_is_no_weights_ends_with_code_2_and_the_remedy(images: Path,
     assert len(run_directory.list_runs()) == before, "no run was started"
 
 
+@pytest.mark.long
 def test_a_clone_with_other_weights_takes_their_mean_and_checks_them(images: Path, tmp_path: Path) -> None:
     """The mean of the old weights would be silently wrong for the new ones."""
     files = []

@@ -38,6 +38,7 @@ def is_restored(terminal: Terminal) -> None:
     assert terminal.attributes() == terminal.attributes_before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("screen", "number"),
     [
@@ -81,6 +82,7 @@ def test_a_signal_while_the_screen_opens_restores_the_terminal(delay: float) -> 
         assert terminal.attributes() == terminal.attributes_before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [TERM, USR1])
 def test_the_dashboard_of_train_stops_its_run_after_a_checkpoint(number: signal.Signals, private_homes: Path) -> None:
     """As a step of `srun --pty` gets it: twice, at its time limit. The command waits for the checkpoint."""

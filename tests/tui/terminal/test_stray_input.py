@@ -73,6 +73,7 @@ def works_after_a_while(terminal: Terminal) -> None:
     terminal.hides("Escape: close")
 
 
+@pytest.mark.long
 def test_the_monitor_survives() -> None:
     with on_terminal("monitor") as terminal:
         survives(terminal, "● monitoring")
@@ -80,6 +81,7 @@ def test_the_monitor_survives() -> None:
         assert terminal.ended()[0] == 0
 
 
+@pytest.mark.long
 def test_the_launcher_survives() -> None:
     with on_terminal() as terminal:
         survives(terminal, "press Enter to start")
@@ -87,6 +89,7 @@ def test_the_launcher_survives() -> None:
         assert terminal.ended()[0] == 0
 
 
+@pytest.mark.long
 def test_the_runs_screen_survives(live: tuple[str, Mapping[str, str]]) -> None:
     run, env = live
     with on_terminal("runs", "--screen", env=env) as terminal:
@@ -96,6 +99,7 @@ def test_the_runs_screen_survives(live: tuple[str, Mapping[str, str]]) -> None:
     assert (Path(env["GPUTRAIN_HOME"]) / "runs" / run).is_dir()
 
 
+@pytest.mark.long
 def test_the_dashboard_survives_and_detaches(live: tuple[str, Mapping[str, str]]) -> None:
     run, env = live
     with on_terminal("tail", run, env=env) as terminal:

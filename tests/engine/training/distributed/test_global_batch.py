@@ -50,6 +50,7 @@ def test_each_update_has_the_same_samples_and_loss(
         assert one == pytest.approx(other, rel=1e-4)
 
 
+@pytest.mark.long
 def test_another_number_of_devices_goes_on_with_the_next_update(
     settings: dict[str, Any], alone: list[Logged], tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ def sharded(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     return home, run(home, config, stop_at=7)
 
 
+@pytest.mark.long
 def test_a_sharded_optimizer_trains_the_same_and_its_checkpoint_is_one_plain_file(
     settings: dict[str, Any], alone: list[Logged], sharded: tuple[Path, list[Logged]], tmp_path: Path
 ) -> None:

@@ -116,6 +116,7 @@ def epochs(result: Result) -> list[float]:
     return [event.train_loss for event in result.of(EpochEnded)]
 
 
+@pytest.mark.long
 def test_two_ranks_equal_one_process_with_twice_the_batch(images: Path, plain: dict[str, Any], tmp_path: Path) -> None:
     changes = {**plain, "epochs": 3, "accumulation_steps": 2, "clip_grad_norm": 1.0, "ema_decay": 0.9}
     alone = run(tmp_path / "alone", small_config(images, batch_size=12, **changes))
@@ -158,6 +159,7 @@ def make(outputs):
 """
 
 
+@pytest.mark.long
 def test_out_of_memory_on_one_rank_splits_the_batch_on_all(images: Path, tmp_path: Path) -> None:
     (tmp_path / "shortnet.py").write_text(SHORT)
     model = {"model": "shortnet:make", "code_dir": str(tmp_path), "lr": 0.01}

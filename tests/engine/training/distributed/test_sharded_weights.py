@@ -83,6 +83,7 @@ def newest(home: Path, first: list[Logged]) -> CheckpointEntry:
     return checkpoint_index.find(home / "checkpoints", "last")
 
 
+@pytest.mark.long
 def test_divided_weights_train_as_one_process_does(alone: list[Logged], first: list[Logged]) -> None:
     assert samples(first) == samples(alone)[:5]
     assert losses(first) == pytest.approx(losses(alone)[:5], rel=1e-5)

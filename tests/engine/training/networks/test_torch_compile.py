@@ -55,6 +55,7 @@ def in_a_process(cache: Path) -> dict[str, int]:
     return found
 
 
+@pytest.mark.long
 @needs_compiler
 def test_equal_blocks_are_compiled_once_and_kept_for_the_next_process(tmp_path: Path) -> None:
     first = in_a_process(tmp_path)

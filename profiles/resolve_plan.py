@@ -17,7 +17,7 @@ from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import engine_choice, settings, value_range
 from gputrain.engine.configuration.sections.data_settings import AUTO, SHARDED
 from gputrain.engine.datasets.image_count import count_data
-from gputrain.engine.datasets.shards import shard_patterns, shard_preview
+from gputrain.engine.datasets.shards import shard_patterns
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
@@ -103,6 +103,8 @@ def _choose_layout(own: dict[str, Any], recipe: Recipe, data_dir: str) -> None:
         return
     split = str(own.get("train_split", recipe.settings.get("train_split", "train")))
     if is_url(data_dir):
+        from gputrain.engine.datasets.shards import shard_preview  # NumPy: no local layout needs it
+
         own["dataset"] = shard_preview.remote_layout(data_dir, split)
         return
     try:

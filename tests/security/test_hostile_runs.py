@@ -40,6 +40,8 @@ COMMANDS = (
     ["stop", "RUN"],
     ["tail", "RUN", "--plain", "--no-follow"],
     ["tail", "RUN", "--json", "--no-follow"],
+    ["stacks", "RUN"],
+    ["profile", "RUN", "--json"],
     ["diagnose", "RUN"],
     ["diagnose", "RUN", "--json"],
     ["compare", "RUN", "OTHER"],

@@ -25,7 +25,7 @@ from gputrain.engine.checkpointing.checkpoint_files import check_room
 from gputrain.engine.checkpointing.checkpoint_index import SHARDS, ShardFile, sha256
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.training.distributed.fsdp_network import own_part
+from gputrain.engine.training.distributed.divided_tensor import own_part
 from gputrain.engine.training.distributed.process_group import SingleProcess, collective_errors
 
 Tensors = dict[str, Any]
@@ -194,14 +194,3 @@ def with_tensors(state: dict[str, Any], folder: Path, device: str = "cpu") -> di
 
 def _by_number(states: Tensors) -> dict[int, Any]:
     return {int(number): values for number, values in states.items()}
-
-
-def folder_of(state: dict[str, Any], file: Path) -> Path | None:
-    """The folder with the tensors of a checkpoint's `file`; None: they are in the file. Raises BadInput."""
-    shards = state.get("shards")
-    if not isinstance(shards, dict) or not shards:
-        return None
-    name = str(shards.get("folder"))
-    if name != Path(name).name or not (file.parent / name).is_dir():
-        raise BadInput(f"{file}: the weights are in the folder {plain(name, 80)} beside it, which is missing")
-    return file.parent / name

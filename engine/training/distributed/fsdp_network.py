@@ -17,31 +17,16 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.training.distributed.ddp_network import Compression
+from gputrain.engine.training.distributed.divided_tensor import whole
 from gputrain.engine.training.distributed.process_group import ProcessGroup, collective_errors
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 Blocks = Callable[[nn.Module], list[nn.Module]]
-
-
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """All of a tensor that may be divided among the ranks, which all have to call this. Raises RankLostError."""
-    if not isinstance(tensor, DTensor):
-        return tensor
-    with collective_errors():
-        found: torch.Tensor = tensor.full_tensor()
-        return found
-
-
-def own_part(tensor: torch.Tensor) -> torch.Tensor:
-    """This rank's part of a tensor, in the same memory; a tensor that is not divided is its own part."""
-    local: torch.Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-    return local
 
 
 class ShardedNetwork:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from gputrain.engine.configuration.sections.distributed_settings import DistributedConfig
 from gputrain.engine.training.distributed.ddp_network import DataParallel
-from gputrain.engine.training.distributed.fsdp_network import ShardedNetwork
 from gputrain.engine.training.distributed.process_group import ProcessGroup, SingleProcess
+
+if TYPE_CHECKING:
+    from gputrain.engine.training.distributed.fsdp_network import ShardedNetwork
 
 
 def parallel_network(
@@ -22,5 +25,7 @@ def parallel_network(
     if not isinstance(ranks, ProcessGroup):
         return None
     if config.sharding == "full":
+        from gputrain.engine.training.distributed.fsdp_network import ShardedNetwork  # no other run waits for FSDP
+
         return ShardedNetwork(network, ranks, config.gradient_compression)
     return DataParallel(network, ranks, on_computed, config.gradient_compression, config.bucket_mib)

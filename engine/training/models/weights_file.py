@@ -12,7 +12,7 @@ import torch
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.training.distributed import checkpoint_shards
+from gputrain.engine.training.distributed import shard_folder
 from gputrain.engine.training.models.unreadable_weights import blocked, cause
 
 _EMA_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "params_ema")
@@ -52,7 +52,9 @@ def read_weights(path: Path, *, shapes_only: bool = False) -> WeightsFile:
     content = _read_torch(path, device)
     if not isinstance(content, Mapping):
         raise BadInput(f"weights: {path} contains a {type(content).__name__}, not a state dict")
-    if "position" in content and (folder := checkpoint_shards.folder_of(dict(content), path)) is not None:
+    if "position" in content and (folder := shard_folder.folder_of(dict(content), path)) is not None:
+        from gputrain.engine.training.distributed import checkpoint_shards  # no other checkpoint waits for it
+
         content = checkpoint_shards.with_tensors(dict(content), folder, device)
     tensors, keys = _state_dict(content, path)
     settings, arguments = content.get("settings"), content.get("args")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gputrain.engine.training.distributed.fsdp_network import whole
+from gputrain.engine.training.distributed.divided_tensor import whole
 from gputrain.engine.training.distributed.process_group import collective_errors
 
 

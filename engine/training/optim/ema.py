@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from gputrain.engine.training.distributed.fsdp_network import own_part
+from gputrain.engine.training.distributed.divided_tensor import own_part
 
 
 class Ema:

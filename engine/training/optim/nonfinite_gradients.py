@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from gputrain.engine.training.distributed.fsdp_network import whole
+from gputrain.engine.training.distributed.divided_tensor import whole
 from gputrain.engine.training.optim.optimizers import own_optimizer
 
 

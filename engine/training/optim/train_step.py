@@ -11,7 +11,7 @@ from torch import nn
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.training.distributed.fsdp_network import ShardedNetwork
+from gputrain.engine.training.distributed.ddp_network import DataParallel
 from gputrain.engine.training.distributed.parallel_network import parallel_network
 from gputrain.engine.training.distributed.process_group import RankLostError, SingleProcess
 from gputrain.engine.training.networks import torch_compile
@@ -49,7 +49,7 @@ class TrainStep:
         self.network = network
         self._ranks = ranks or SingleProcess()
         self._parallel = parallel_network(network, config.distributed, self._ranks, clock.computed)
-        self.sharded = self._parallel if isinstance(self._parallel, ShardedNetwork) else None
+        self.sharded = None if isinstance(self._parallel, DataParallel) else self._parallel
         """With ``sharding: full``: the division of the weights. All ranks then pass through every step together."""
         # Copied before the blocks are wrapped for gradient checkpointing, which binds them to their modules.
         self.ema = Ema(network, config.optim.ema_decay) if config.optim.ema_decay else None

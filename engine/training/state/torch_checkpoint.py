@@ -16,7 +16,7 @@ from gputrain.engine.checkpointing.checkpoint_saver import CheckpointSaver
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import CheckpointConfig
 from gputrain.engine.processes.event_reporter import EventReporter
-from gputrain.engine.training.distributed import checkpoint_shards
+from gputrain.engine.training.distributed import shard_folder
 from gputrain.engine.training.state import state_snapshot
 
 
@@ -44,7 +44,7 @@ class TorchCheckpointFormat:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             return {}
-        return {**state, "shards_at": checkpoint_shards.folder_of(state, path)}
+        return {**state, "shards_at": shard_folder.folder_of(state, path)}
 
 
 class Checkpoints(CheckpointFiles):
@@ -76,4 +76,8 @@ def load(source: str, warn: Callable[[str], None], *, whole: bool = True) -> dic
     """
     state = newest_checkpoint.load(source, TorchCheckpointFormat(), warn)
     folder = state.get("shards_at")
-    return checkpoint_shards.with_tensors(state, folder) if whole and folder is not None else state
+    if not whole or folder is None:
+        return state
+    from gputrain.engine.training.distributed import checkpoint_shards  # no other checkpoint waits for it
+
+    return checkpoint_shards.with_tensors(state, folder)

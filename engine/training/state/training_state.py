@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.training.distributed import checkpoint_shards
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime import rng_state
-from gputrain.engine.training.state import fsdp_state
 
 
 def state_of(
@@ -67,6 +66,9 @@ def write_shards(folder: Path, step: int, stepper: TrainStep, ranks: SingleProce
     Raises OSError and RankLostError.
     """
     ema = stepper.ema.network if stepper.ema is not None else None
+    from gputrain.engine.training.distributed import checkpoint_shards  # no other run waits for it
+    from gputrain.engine.training.state import fsdp_state
+
     tensors = fsdp_state.tensors_of(stepper.network, ema, stepper.optimizer)
     return checkpoint_shards.write(folder, step, tensors, ranks)
 
@@ -104,14 +106,8 @@ def restore(state: dict[str, Any], stepper: TrainStep) -> None:
         stepper.network.load_state_dict(state["model"])
         if ema is not None:
             ema.load_state_dict(state["ema"] or state["model"])
-    elif (folder := state.get("shards_at")) is not None:
-        groups = optimizer["param_groups"]
-        optimizer = fsdp_state.from_shards(folder, groups, stepper.network, ema, stepper.optimizer)
     else:
-        fsdp_state.load_divided(stepper.network, state["model"])
-        if ema is not None:
-            fsdp_state.load_divided(ema, state["ema"] or state["model"])
-        optimizer = fsdp_state.divided_optimizer_state(optimizer, stepper.optimizer)
+        optimizer = _load_divided(state, stepper, ema)
     _restore_optimizer(stepper.optimizer, optimizer)
     if stepper.scaler.is_enabled() and state["scaler"]:
         stepper.scaler.load_state_dict(state["scaler"])
@@ -136,3 +132,16 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) 
     optimizer.load_state_dict(state)
     for group, values in zip(optimizer.param_groups, own, strict=True):
         group.update(values)
+
+
+def _load_divided(state: dict[str, Any], stepper: TrainStep, ema: nn.Module | None) -> dict[str, Any]:
+    """Load weights and EMA into their parts on this rank; returns the optimizer's state for `load_state_dict`."""
+    from gputrain.engine.training.state import fsdp_state  # no other run waits for it
+
+    network, optimizer = stepper.network, state["optimizer"]
+    if (folder := state.get("shards_at")) is not None:
+        return fsdp_state.from_shards(folder, optimizer["param_groups"], network, ema, stepper.optimizer)
+    fsdp_state.load_divided(network, state["model"])
+    if ema is not None:
+        fsdp_state.load_divided(ema, state["ema"] or state["model"])
+    return fsdp_state.divided_optimizer_state(optimizer, stepper.optimizer)

@@ -58,6 +58,9 @@ def _values(setting: Setting) -> st.SearchStrategy[Any]:
     if setting.name == "hosts":
         words = st.from_regex(r"[a-z]{1,8}(@[a-z]{1,8})?(:[1-9][0-9]{0,3})?", fullmatch=True)
         return st.lists(words, max_size=4, unique=True).map(",".join)
+    if setting.name in ("gpu_bandwidth", "network_bandwidth"):
+        figures = st.floats(0.1, 900).map(lambda number: f"{number:.3f}GB/s")
+        return st.sampled_from((AUTO, "nvlink4", "pcie4", "25GbE")) | figures
     if setting.name == "value_range":
         ranges = st.tuples(st.integers(-(2**40), 2**40), st.floats(0.25, 1e9)).map(lambda r: [r[0], r[0] + r[1]])
         return st.sampled_from(("auto", "bits")) | ranges.map(value_range.normalised)

@@ -76,7 +76,7 @@ def test_what_only_a_shell_does_is_refused_at_its_column(text: str, message: str
         (Typed(command="no-such-program x"), "command", "no-such-program: command not found"),
         (Typed(command="true", folder="/no/such"), "folder", "/no/such does not exist"),
         (Typed(command="true", folder="/etc/passwd"), "folder", "/etc/passwd is not a folder"),
-        (Typed(command="true", folder="~nobody-here/x"), "folder", "Could not determine home"),
+        (Typed(command="true", folder="~nobody-here/x"), "folder", "no home directory"),
         (Typed(command="true", name="x" * 81), "name", "has at most 80 characters, got 81"),
         (Typed(command="true", tags="good b@d"), "tags", "a tag has up to 40 letters"),
         (Typed(command="true", per_step="0"), "per step", "must be a whole number ≥ 1 and images, samples or tokens"),

@@ -204,7 +204,7 @@ async def test_the_filter_moves_by_arrows_and_escape_goes_back_step_by_step(star
 
 
 def test_settings_are_found_by_name_and_by_what_they_are_for() -> None:
-    assert [setting.name for setting in matching("cache gib")] == ["cache_gib"]
+    assert [setting.name for setting in matching("cache gib")] == ["cache_gib", "remote_cache_gib"]
     assert "compile" in [setting.name for setting in matching("torch.compile")]
     assert matching("no such thing") == []
     assert not {"recipe", "profile", "preset"} & {setting.name for setting in matching("")}

@@ -140,7 +140,7 @@ def _folder(text: str) -> Path:
         if folder.is_dir():
             return folder
         what = "is not a folder" if folder.exists() else "does not exist"
-    except (RuntimeError, ValueError, OSError) as error:  # ~ of an unknown user, a NUL character, a long name
+    except (BadInput, ValueError, OSError) as error:  # ~ of an unknown user, a NUL character, a long name
         raise FieldError("folder", plain(str(error), 200)) from None
     raise FieldError("folder", f"{plain(str(folder), 200)} {what}")
 

@@ -26,10 +26,13 @@ MENUS = ("recipe", "profile", "preset")
 
 
 def matching(text: str) -> list[Setting]:
-    """Settings whose name contains every word of `text`; if none does, those whose description does."""
+    """Settings whose name contains every word of `text`, those that begin with it first; if none does, those whose
+    description does."""
     needles = text.lower().replace("_", " ").split()
     known = [setting for setting in settings.table().values() if setting.name not in MENUS]
     named = [s for s in known if all(needle in s.name.replace("_", " ") for needle in needles)]
+    if needles:
+        named.sort(key=lambda setting: not setting.name.startswith(needles[0]))
     return named or [s for s in known if all(needle in s.description.lower() for needle in needles)]
 
 

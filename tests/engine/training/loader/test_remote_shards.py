@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,8 @@ def test_losses_to_the_bit_and_a_resume_in_mid_epoch(
 ) -> None:
     """With an empty cache, other workers, a server that fails now and then, and a signature that is nowhere stored."""
     monkeypatch.setenv(remote_urls.QUERY_VARIABLE, "sig=SECRET")
+    # Workers would have the environment of the server that an earlier test started.
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
     for name in "ab":
         (tmp_path / name).mkdir()
     reference = train(tmp_path / "a", small_config(server.folder, **REMOTE))

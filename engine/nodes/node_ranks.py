@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
-import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -31,11 +30,7 @@ _INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 def _follow(info: RankInfo, directory: str) -> None:
     """Train as rank 1 or higher, in a process of its own."""
     die_with_parent()
-    code = trainer_main.follow_launched(info, directory)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not by an ordinary exit: threads that wait for the store would abort the process.
-    os._exit(code)
+    trainer_main.follow_launched(info, directory)
 
 
 class NodeRanks:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import msgspec
 
@@ -80,7 +80,7 @@ def run(
     reporter.close()
     if training.rank_lost:
         _exit_now()
-    if info is not None and info.launcher == NODE_AGENT:
+    if info is not None and (info.count > 1 or info.launcher == NODE_AGENT):
         # Threads that wait for the store would abort the process at an ordinary exit.
         _exit_now(EXIT_FAILED if ended.outcome is Outcome.FAILED else 0)
     if ended.outcome is Outcome.FAILED:
@@ -103,8 +103,8 @@ def run_rank(directory: str, config_json: bytes, rank: int, meeting: MeetingPoin
         _exit_now()
 
 
-def follow_launched(info: RankInfo, directory: str = "") -> int:
-    """Train as rank 1 or higher of those that a launcher started. Returns the process's exit code.
+def follow_launched(info: RankInfo, directory: str = "") -> NoReturn:
+    """Train as rank 1 or higher of those that a launcher started, then exit.
 
     `directory`: the run directory as this machine sees it; empty: as rank 0 sees it.
     """
@@ -147,7 +147,8 @@ def follow_launched(info: RankInfo, directory: str = "") -> int:
     if ended.outcome is Outcome.FAILED:
         print(f"rank {info.rank}: {ended.reason}", file=sys.stderr)
         _exit_now()
-    return EXIT_PREEMPTED if ended.preempted else 0
+    # Its threads wait for the store: an ordinary exit would abort the process.
+    _exit_now(EXIT_PREEMPTED if ended.preempted else 0)
 
 
 def join_group(meeting: MeetingPoint, rank: int, count: int, board: RankBoard | None) -> SingleProcess:
@@ -159,7 +160,7 @@ def join_group(meeting: MeetingPoint, rank: int, count: int, board: RankBoard | 
     return group
 
 
-def _exit_now(code: int = EXIT_FAILED) -> None:
+def _exit_now(code: int = EXIT_FAILED) -> NoReturn:
     """Exit without cleanup: a collective operation with a lost rank may never return."""
     sys.stdout.flush()
     sys.stderr.flush()

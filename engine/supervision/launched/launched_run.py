@@ -42,8 +42,10 @@ def train(file: Path, environ: Mapping[str, str]) -> int:
             "gputrain-tui train devices=N"
         )
     require_reachable(info, environ)
-    # Rank 0 hands its settings to the others, so that all have the same.
-    return _lead(file, info) if info.rank == 0 else trainer_main.follow_launched(info)
+    if info.rank:
+        # Rank 0 hands its settings to the others, so that all have the same.
+        trainer_main.follow_launched(info)
+    return _lead(file, info)
 
 
 def _lead(file: Path, info: RankInfo) -> int:

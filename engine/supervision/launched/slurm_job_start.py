@@ -53,7 +53,7 @@ def train(run: RunDir, environ: Mapping[str, str]) -> int:
             require_reachable(info, environ)
         if info is not None and info.rank:
             threading.Thread(target=_end_with_rank_0, args=(run, restart), name="rank 0 watch", daemon=True).start()
-            return trainer_main.follow_launched(info)
+            trainer_main.follow_launched(info)
         try:
             config = _prepared(run, info, number, environ)
         except BadInput:

@@ -60,7 +60,7 @@ def test_torchrun(images: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [*command, "-m", "gputrain.engine", str(file)], capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert "rank 0 of 2 (torchrun)" in done.stdout
     assert last(RunEnded).outcome is Outcome.FINISHED
     assert last(ModelReady).ranks == 2

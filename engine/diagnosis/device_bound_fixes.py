@@ -9,7 +9,7 @@ from typing import Any
 
 from gputrain.engine.common.units import MIB
 from gputrain.engine.configuration.engine_choice import is_keras
-from gputrain.engine.configuration.sections import bandwidth
+from gputrain.engine.configuration.sections import link_bandwidth
 from gputrain.engine.diagnosis.tree_nodes import Fix
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.estimates import all_reduce
@@ -108,11 +108,11 @@ def smaller_buckets(s: Signals) -> tuple[int, float] | None:
     return best, 1 - exposed(best) / now
 
 
-def _usual_link(s: Signals) -> bandwidth.Bandwidth:
+def _usual_link(s: Signals) -> link_bandwidth.Bandwidth:
     """What the slowest link should carry."""
     several = bool(s.setting("hosts", ""))
-    setting = s.setting("network_bandwidth" if several else "gpu_bandwidth", bandwidth.AUTO)
-    return bandwidth.parse(setting, "10GbE" if several else bandwidth.of_gpu(s.device_name))
+    setting = s.setting("network_bandwidth" if several else "gpu_bandwidth", link_bandwidth.AUTO)
+    return link_bandwidth.parse(setting, "10GbE" if several else link_bandwidth.of_gpu(s.device_name))
 
 
 def _link(s: Signals) -> str:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gputrain.engine.common.units import MIB
-from gputrain.engine.configuration.sections import bandwidth
+from gputrain.engine.configuration.sections import link_bandwidth
 from gputrain.engine.configuration.sections.bandwidth import Bandwidth
 from gputrain.engine.estimates import all_reduce
 from gputrain.engine.estimates.all_reduce import Exchange, Link
@@ -88,11 +88,11 @@ class ScaledSpeed(Struct, frozen=True):
 
 def devices_of(values: Mapping[str, Any], gpu: str | None, cores: float, machine_gpus: int) -> Devices:
     """`gpu`: name of the GPU; None trains on the CPU."""
-    within = bandwidth.of_gpu(gpu) if gpu is not None else "loopback"
+    within = link_bandwidth.of_gpu(gpu) if gpu is not None else "loopback"
     return Devices(
         on_gpu=gpu is not None,
-        within=bandwidth.parse(values["gpu_bandwidth"], within),
-        between=bandwidth.parse(values["network_bandwidth"], "10GbE"),
+        within=link_bandwidth.parse(values["gpu_bandwidth"], within),
+        between=link_bandwidth.parse(values["network_bandwidth"], "10GbE"),
         cores=cores,
         machine_gpus=max(1, machine_gpus),
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from gputrain.engine.configuration.sections import bandwidth
+from gputrain.engine.configuration.sections import link_bandwidth
 from gputrain.engine.configuration.sections.host_list import parse_hosts
 
 ALL = "all"
@@ -95,14 +95,14 @@ class DistributedConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Meta(
             description="for predictions: the link between the GPUs of a machine: nvlink2 … nvlink5, pcie3 … pcie5, "
             "or a measured figure such as 12GB/s; auto: by the name of the GPU",
-            extra={"parse": bandwidth.normalised},
+            extra={"parse": link_bandwidth.normalised},
         ),
-    ] = bandwidth.AUTO
+    ] = link_bandwidth.AUTO
     network_bandwidth: Annotated[
         str,
         Meta(
             description="for predictions: the network between machines: 1GbE, 10GbE, 25GbE … 400GbE, or a measured "
             "figure such as 1.1GB/s or 9Gb/s; auto: 10GbE",
-            extra={"parse": bandwidth.normalised},
+            extra={"parse": link_bandwidth.normalised},
         ),
-    ] = bandwidth.AUTO
+    ] = link_bandwidth.AUTO

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.sections import bandwidth
+from gputrain.engine.configuration.sections import link_bandwidth
 from gputrain.engine.estimates import all_reduce
 from gputrain.engine.estimates.all_reduce import MACHINE_LATENCY, NETWORK_LATENCY, Link
 from gputrain.tui.render import format as fmt
@@ -65,10 +65,10 @@ def _overlap(now: Snapshot, recent: Mapping[int, RankTimes], nodes: int) -> str:
     """The part of the predicted all-reduce that no rank waits for; empty where it is unknown."""
     if now.model is None or not now.model.device.startswith("cuda"):
         return ""
-    link = bandwidth.parse(now.settings.get("gpu_bandwidth", "auto"), bandwidth.of_gpu(now.model.device_name))
+    link = link_bandwidth.parse(now.settings.get("gpu_bandwidth", "auto"), link_bandwidth.of_gpu(now.model.device_name))
     slowest, latency = link.bytes_per_second, MACHINE_LATENCY
     if nodes > 1:
-        between = bandwidth.parse(now.settings.get("network_bandwidth", "auto"), "10GbE")
+        between = link_bandwidth.parse(now.settings.get("network_bandwidth", "auto"), "10GbE")
         slowest, latency = min(slowest, between.bytes_per_second), NETWORK_LATENCY
     sent = 2 if now.settings.get("gradient_compression") == "bf16" else 4
     whole = all_reduce.ring_seconds(now.model.parameters * sent, len(recent), Link(slowest, latency))

@@ -6,7 +6,7 @@ import pytest
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.sections import bandwidth
+from gputrain.engine.configuration.sections import link_bandwidth
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from gputrain.engine.configuration.sections import bandwidth
 def test_names_and_figures(given: str, kept: str, figure: float) -> None:
     value = settings.check(settings.find("gpu_bandwidth"), given)
     assert value == kept
-    assert bandwidth.parse(value, "pcie3").bytes_per_second == pytest.approx(figure)
+    assert link_bandwidth.parse(value, "pcie3").bytes_per_second == pytest.approx(figure)
 
 
 @pytest.mark.parametrize("given", ["12", "fast", "12GiB/s", "-1GB/s", "0GB/s", "1e3GB/s", "12 G", "", "nan GB/s"])
@@ -33,8 +33,8 @@ def test_what_is_no_bandwidth_is_refused(given: str) -> None:
 
 
 def test_the_origin_is_said() -> None:
-    assert str(bandwidth.parse("12GB/s", "pcie4")) == "12 GB/s"
-    assert "pcie4, assumed: measured between A100s" in str(bandwidth.parse("auto", "pcie4"))
+    assert str(link_bandwidth.parse("12GB/s", "pcie4")) == "12 GB/s"
+    assert "pcie4, assumed: measured between A100s" in str(link_bandwidth.parse("auto", "pcie4"))
 
 
 def test_the_interconnect_by_the_name_of_the_gpu() -> None:
@@ -45,4 +45,4 @@ def test_the_interconnect_by_the_name_of_the_gpu() -> None:
         "NVIDIA GeForce RTX 4090",
         "NVIDIA B200",
     )
-    assert [bandwidth.of_gpu(name) for name in names] == ["nvlink4", "pcie4", "nvlink3", "pcie4", "nvlink5"]
+    assert [link_bandwidth.of_gpu(name) for name in names] == ["nvlink4", "pcie4", "nvlink3", "pcie4", "nvlink5"]

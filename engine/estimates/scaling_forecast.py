@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from gputrain.engine.common.units import MIB
 from gputrain.engine.configuration.sections import link_bandwidth
-from gputrain.engine.configuration.sections.bandwidth import Bandwidth
+from gputrain.engine.configuration.sections.link_bandwidth import Bandwidth
 from gputrain.engine.estimates import all_reduce
 from gputrain.engine.estimates.all_reduce import Exchange, Link
 from gputrain.engine.estimates.host_memory import images_per_sample

@@ -159,7 +159,8 @@ def test_the_tensorboard_logger_does_not_load_tensorflow(images: Path, tmp_path:
     watch.over()
     arguments = [str(watch.run.directory), "tensorboard", str(tmp_path)]
     code = f"import sys; from gputrain.engine.loggers.__main__ import main; main(*{arguments!r}); "
-    code += "print([name for name in ('tensorboard', 'tensorflow', 'torch') if name in sys.modules])"
+    code += "found = [name for name in ('tensorboard', 'tensorflow', 'torch') if name in sys.modules]; "
+    code += "print(found, file=sys.__stdout__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "['tensorboard']"
     assert list(tmp_path.glob("events.out.tfevents*"))

@@ -17,6 +17,7 @@ from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import AnyEvent, CheckpointSaved, Notice, Outcome, Phase, PhaseChanged, RunEnded, Steps
 from gputrain.engine.events.commands import AnyCommand, CheckpointCommand, StopCommand, encode_command
 from gputrain.engine.nodes import node_start
+from gputrain.engine.nodes.lost_nodes import Node, NodeLostError, NodePool
 from gputrain.engine.nodes.node_messages import (
     AnyMessage,
     Command,
@@ -26,7 +27,6 @@ from gputrain.engine.nodes.node_messages import (
     Ready,
 )
 from gputrain.engine.nodes.node_output import NodeOutput
-from gputrain.engine.nodes.node_pool import Node, NodeLostError, NodePool
 from gputrain.engine.nodes.node_start import UnreachableError
 from gputrain.engine.processes.rank_events import RANK_LOST
 from gputrain.engine.runs.run_directory import RunDir

@@ -9,8 +9,8 @@ from gputrain.engine import events
 from gputrain.engine.checkpointing.checkpoint_index import INDEX, read_index
 from gputrain.engine.events import AnyEvent, CheckpointSaved, RunEnded
 from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver
+from gputrain.engine.nodes.lost_nodes import Node
 from gputrain.engine.nodes.node_messages import AnyMessage, FromRank, Log, Part
-from gputrain.engine.nodes.node_pool import Node
 from gputrain.engine.runs.run_directory import RunDir
 
 

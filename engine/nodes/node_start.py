@@ -14,9 +14,9 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import global_batch, settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.nodes.checkpoint_copies import read_parts
+from gputrain.engine.nodes.lost_nodes import Node
 from gputrain.engine.nodes.meeting_address import is_loopback
 from gputrain.engine.nodes.node_messages import AnyMessage, Missing, Offer, Offered, Part, Probe, Probed, Start, Stock
-from gputrain.engine.nodes.node_pool import Node
 from gputrain.engine.runs.run_directory import RunDir
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Outcome, RunEnded
+from gputrain.engine.nodes.lost_nodes import NodePool
 from gputrain.engine.nodes.node_group import NodeGroup
-from gputrain.engine.nodes.node_pool import NodePool
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import exit_reasons
 from gputrain.engine.supervision.supervisor import Supervisor

@@ -17,7 +17,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events.commands import LIVE_SETTINGS, TuneCommand
 from gputrain.engine.processes.event_reporter import EventReporter
-from gputrain.engine.shared_loop.rate_comparison import MeasuredRate, RateMeter, tuned, worth_keeping
+from gputrain.engine.shared_loop.keep_or_revert import MeasuredRate, RateMeter, tuned, worth_keeping
 
 LEAST_UPDATES = 20
 """Minimum updates of a measurement."""

@@ -108,9 +108,9 @@ def follow_launched(info: RankInfo, directory: str = "") -> NoReturn:
 
     `directory`: the run directory as this machine sees it; empty: as rank 0 sees it.
     """
-    from gputrain.engine.training.distributed.node_checks import check_nodes
     from gputrain.engine.training.distributed.process_group import ProcessGroup
     from gputrain.engine.training.distributed.rank_link import RankLink
+    from gputrain.engine.training.distributed.run_node_check import check_nodes
 
     _register_stack_dump()
     exit_with_parent()
@@ -229,9 +229,9 @@ class _Training:
 
     def _train_with_launched(self, info: RankInfo) -> RunEnded:
         """Meet ranks that a launcher has started."""
-        from gputrain.engine.training.distributed.node_checks import check_nodes
         from gputrain.engine.training.distributed.process_group import ProcessGroup
         from gputrain.engine.training.distributed.rank_link import RankLink, Start
+        from gputrain.engine.training.distributed.run_node_check import check_nodes
 
         self._begin()
         others = RankEvents(self._reporter)

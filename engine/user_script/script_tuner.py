@@ -12,7 +12,7 @@ from gputrain.engine.common.units import Unit
 from gputrain.engine.events import AnyEvent, LoaderFound, LoaderStats, Steps, Tuned
 from gputrain.engine.events.commands import TuneCommand
 from gputrain.engine.probe import layout
-from gputrain.engine.shared_loop.rate_comparison import MeasuredRate, RateMeter, Verdict, tuned, worth_keeping
+from gputrain.engine.shared_loop.keep_or_revert import MeasuredRate, RateMeter, Verdict, tuned, worth_keeping
 from gputrain.engine.user_script.page_reader import MappedPage
 
 SCRIPT_SETTINGS = ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory")

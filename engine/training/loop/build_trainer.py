@@ -15,8 +15,8 @@ from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop.lr_schedule import LRSchedule
 from gputrain.engine.shared_loop.nonfinite_loss import NonFinitePolicy
 from gputrain.engine.training.distributed.ddp_network import synchronised_batchnorm
-from gputrain.engine.training.distributed.node_checks import measure_exchange
 from gputrain.engine.training.distributed.process_group import SingleProcess
+from gputrain.engine.training.distributed.run_node_check import measure_exchange
 from gputrain.engine.training.loader.data_pipeline import DataPipeline
 from gputrain.engine.training.loader.run_loaders import RunLoaders
 from gputrain.engine.training.loop.torch_step_windows import StepWindows

@@ -15,9 +15,9 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.sections.host_list import read_hosts
 from gputrain.engine.nodes import meeting_address, node_start
 from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver, CheckpointSender, read_parts
+from gputrain.engine.nodes.lost_nodes import Node
 from gputrain.engine.nodes.meeting_address import MeetingListeners
 from gputrain.engine.nodes.node_messages import PART_BYTES, AnyMessage, Beat, Log, Messages, Part, encode
-from gputrain.engine.nodes.node_pool import Node
 
 
 @given(st.lists(st.integers(1, 40), max_size=6))

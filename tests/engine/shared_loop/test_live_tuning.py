@@ -14,9 +14,9 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, Prediction, Tuned, commands
 from gputrain.engine.events.commands import TuneCommand
 from gputrain.engine.processes.event_reporter import EventReporter
-from gputrain.engine.shared_loop import live_tuning, rate_comparison
+from gputrain.engine.shared_loop import keep_or_revert, live_tuning
+from gputrain.engine.shared_loop.keep_or_revert import MeasuredRate, RateMeter, worth_keeping
 from gputrain.engine.shared_loop.live_tuning import LiveTuner
-from gputrain.engine.shared_loop.rate_comparison import MeasuredRate, RateMeter, worth_keeping
 
 CHANGES = {"num_workers": 3, "prefetch_factor": 3, "loader": "processes"}
 
@@ -39,7 +39,7 @@ def test_live_tuning_does_not_change_the_losses(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps: bool
 ) -> None:
     monkeypatch.setattr(live_tuning, "LEAST_UPDATES", 4)
-    monkeypatch.setattr(rate_comparison, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(keep_or_revert, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(live_tuning, "worth_keeping", lambda *_: keeps)
     asked_at: list[int] = []
     poll = live_tuning.LiveTuner.update_done
@@ -74,7 +74,7 @@ def test_a_cache_without_space_is_refused_and_the_run_continues(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_tuning, "LEAST_UPDATES", 2)
-    monkeypatch.setattr(rate_comparison, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(keep_or_revert, "LEAST_SECONDS", 0.0)
     config = small_config(images, epochs=2)
     asked: list[int] = []
     done = live_tuning.LiveTuner.update_done

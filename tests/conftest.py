@@ -27,3 +27,8 @@ def private_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for size in ("LINES", "COLUMNS"):  # set by xdist; they override the size of the terminals that tests open
         monkeypatch.delenv(size, raising=False)
     return tmp_path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups first: with several workers a long one that began last would keep the others waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)

@@ -36,7 +36,7 @@ from gputrain.engine.runs.run_directory import RunDir
 
 TIMEOUT = 240.0
 T = TypeVar("T", bound=AnyEvent)
-pytestmark = [needs_network_hosts(), pytest.mark.long]
+pytestmark = [needs_network_hosts(), pytest.mark.long, pytest.mark.xdist_group("hosts")]
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from gputrain.engine.runs.run_directory import RunDir
 pytestmark = [
     pytest.mark.long,
     pytest.mark.timeout(1500),
+    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(bool(slurm.why_impossible()), reason=slurm.why_impossible() or "possible"),
 ]
 COMMAND = [sys.executable, "-m", "gputrain.tui.cli"]

@@ -187,6 +187,7 @@ def quiet() -> bool:
     return True
 
 
+@pytest.mark.alone
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_losses_are_the_same_step_by_step_with_autotune_on_and_off(start: Start) -> None:

@@ -40,6 +40,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_missing_workers_are_named_tried_and_kept(tmp_path: Path) -> None:
     command = [*EXEC, "--autotune", "--plain", "--", sys.executable, str(script(tmp_path, WAITING))]

@@ -81,7 +81,9 @@ def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
     # Kubernetes' operators set RANK and WORLD_SIZE alone: one process a pod.
     local = _number(environ, local_name, 0) if local_name in environ else rank % beside
     beside = max(beside, local + 1)
-    return RankInfo(rank, count, local, beside, launcher, _meeting(environ, launcher, one_machine=beside == count))
+    # Slurm's ntasks-per-node is the most that a node may have.
+    one_machine = beside == count and environ.get("SLURM_STEP_NUM_NODES", "1") == "1"
+    return RankInfo(rank, count, local, beside, launcher, _meeting(environ, launcher, one_machine=one_machine))
 
 
 def _meeting(environ: Mapping[str, str], launcher: str, *, one_machine: bool) -> MeetingPoint:

@@ -100,6 +100,7 @@ def test_tasks_of_one_node_meet_without_its_name() -> None:
     found = rank_info(environ)
     assert found is not None
     assert (found.meeting.host, found.meeting.port) == ("127.0.0.1", 4711)
-    found = rank_info({**environ, "SLURM_STEP_NUM_TASKS": "4"})
-    assert found is not None
-    assert found.meeting.host == "node07"
+    for more in ({"SLURM_STEP_NUM_TASKS": "4"}, {"SLURM_STEP_NUM_NODES": "2"}):
+        found = rank_info({**environ, **more})
+        assert found is not None
+        assert found.meeting.host == "node07"

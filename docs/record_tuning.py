@@ -46,7 +46,8 @@ class Session:
 
     def screen(self) -> str:
         """What is seen now."""
-        return self.tmux("capture-pane", "-p").replace(sys.prefix, "~".ljust(len(sys.prefix)))
+        shown = self.tmux("capture-pane", "-p").replace(sys.prefix, "~".ljust(len(sys.prefix)))
+        return shown.replace(str(HERE.parent), "~/gputrain".ljust(len(str(HERE.parent))))
 
     def wait_for(self, *words: str) -> str:
         """The screen as soon as it shows one of `words`. Raises TimeoutError with what was seen instead."""
@@ -66,7 +67,7 @@ def record(session: Session) -> list[tuple[str, str]]:
     session.tmux("send-keys", "i")
     parts.append(("key i: why", session.wait_for("decisions in order")))
     session.tmux("send-keys", "Escape")
-    session.wait_for("img/s")
+    session.wait_for("img/s", "samples/s")
     session.tmux("send-keys", "a")
     parts.append(("key a: it is tried", session.wait_for("trying num_workers")))
     parts.append(("measured", session.wait_for("kept num_workers", "reverted to num_workers")))

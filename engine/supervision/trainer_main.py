@@ -40,6 +40,7 @@ from gputrain.engine.supervision.node_sampling import start_node_sampling
 if TYPE_CHECKING:
     from gputrain.engine.keras.trainer import KerasTrainer
     from gputrain.engine.training.distributed.process_group import SingleProcess
+    from gputrain.engine.training.distributed.rank_link import RankLink
     from gputrain.engine.training.loop.trainer import Trainer
 
 _TRACEBACK_CHARACTERS = 20_000
@@ -108,9 +109,7 @@ def follow_launched(info: RankInfo, directory: str = "") -> NoReturn:
 
     `directory`: the run directory as this machine sees it; empty: as rank 0 sees it.
     """
-    from gputrain.engine.training.distributed.process_group import ProcessGroup
     from gputrain.engine.training.distributed.rank_link import RankLink
-    from gputrain.engine.training.distributed.run_node_check import check_nodes
 
     _register_stack_dump()
     exit_with_parent()
@@ -130,18 +129,9 @@ def follow_launched(info: RankInfo, directory: str = "") -> NoReturn:
     inbox, _outlet = multiprocessing.Pipe(duplex=False)
     control = TrainerControl(inbox, reporter)
     control.install_signals()
-    local = (info.local_rank, info.local_count)
     training = _Training(Path(directory or start.directory), bytes(start.config), reporter, control)
     link.patience = training.config.distributed.rank_timeout
-
-    def join() -> SingleProcess:
-        group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
-        check_nodes(group, info, training.config, training.directory, reporter.notice)
-        link.met = True
-        group.board = link.board
-        return group
-
-    ended = training.follow(join)
+    ended = training.follow(lambda: _join_launched(link, info, training, reporter))
     reporter.send(ended)
     link.close()
     if ended.outcome is Outcome.FAILED:
@@ -149,6 +139,19 @@ def follow_launched(info: RankInfo, directory: str = "") -> NoReturn:
         _exit_now()
     # Its threads wait for the store: an ordinary exit would abort the process.
     _exit_now(EXIT_PREEMPTED if ended.preempted else 0)
+
+
+def _join_launched(link: RankLink, info: RankInfo, training: _Training, reporter: EventReporter) -> SingleProcess:
+    """The process group of ranks that a launcher started, compared with each other before their first step."""
+    from gputrain.engine.training.distributed.process_group import ProcessGroup
+    from gputrain.engine.training.distributed.run_node_check import check_nodes
+
+    local = (info.local_rank, info.local_count)
+    group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
+    check_nodes(group, info, training.config, training.directory, reporter.notice)
+    link.met = True
+    group.board = link.board
+    return group
 
 
 def join_group(meeting: MeetingPoint, rank: int, count: int, board: RankBoard | None) -> SingleProcess:
@@ -229,25 +232,14 @@ class _Training:
 
     def _train_with_launched(self, info: RankInfo) -> RunEnded:
         """Meet ranks that a launcher has started."""
-        from gputrain.engine.training.distributed.process_group import ProcessGroup
         from gputrain.engine.training.distributed.rank_link import RankLink, Start
-        from gputrain.engine.training.distributed.run_node_check import check_nodes
 
         self._begin()
         others = RankEvents(self._reporter)
         link = RankLink(info.meeting, info.rank, info.count, self._on_lost)
         link.patience = self.config.distributed.rank_timeout
         link.lead(Start(str(self.directory), msgspec.Raw(self._config_json)), others.take_encoded)
-        local = (info.local_rank, info.local_count)
-
-        def join() -> SingleProcess:
-            group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
-            check_nodes(group, info, self.config, self.directory, self._reporter.notice)
-            link.met = True
-            group.board = link.board
-            return group
-
-        ended = self._catch_errors(lambda: self._train(join))
+        ended = self._catch_errors(lambda: self._train(lambda: _join_launched(link, info, self, self._reporter)))
         self.rank_lost = ended.error.startswith(RANK_LOST)
         ended = others.cause_of(ended, _CAUSE_SECONDS)
         others.flush()

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes.locks import hold_lock
+from helpers.logged_events import model_ready, steps
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from wandb.proto import wandb_internal_pb2
@@ -27,12 +28,10 @@ from gputrain.engine.events import (
     HardwareSample,
     Hint,
     HintsChanged,
-    ModelReady,
     Notice,
     Outcome,
     RunEnded,
     RunStarted,
-    Steps,
     Validated,
 )
 from gputrain.engine.loggers import logger_choice
@@ -42,40 +41,6 @@ from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.engine.runs.run_directory import RunDir
 
 TIMEOUT = 60.0
-
-
-def steps(step: int, loss: float | None = None) -> Steps:
-    return Steps(
-        step=step,
-        epoch=0,
-        epoch_step=step,
-        images=4 * step,
-        window_steps=1,
-        window_seconds=0.5,
-        images_per_second=8.0,
-        loss=loss,
-        lr=0.1,
-        data_wait=0.125,
-        copy=None,
-        compute=0.3,
-        other=0.075,
-    )
-
-
-def model_ready(start_step: int = 0) -> ModelReady:
-    return ModelReady(
-        model="simple_cnn",
-        parameters=10,
-        device="cpu",
-        device_name="CPU",
-        precision="fp32",
-        channels_last=False,
-        compiled=False,
-        optimizer="sgd",
-        total_steps=9,
-        total_updates=9,
-        start_step=start_step,
-    )
 
 
 BEGUN: tuple[AnyEvent, ...] = (

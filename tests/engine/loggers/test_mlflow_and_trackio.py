@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.logged_events import model_ready, steps
 
-from gputrain.engine.events import AnyEvent, ModelReady, Notice, Outcome, RunEnded, RunStarted, Steps, Validated
+from gputrain.engine.events import AnyEvent, Notice, Outcome, RunEnded, RunStarted, Validated
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.engine.runs.run_directory import RunDir
@@ -24,40 +25,9 @@ pytestmark = [
 TIMEOUT = 240.0
 
 
-def steps(step: int, loss: float | None) -> Steps:
-    return Steps(
-        step=step,
-        epoch=0,
-        epoch_step=step,
-        images=4 * step,
-        window_steps=1,
-        window_seconds=0.5,
-        images_per_second=8.0,
-        loss=loss,
-        lr=0.1,
-        data_wait=0.125,
-        copy=None,
-        compute=0.3,
-        other=0.075,
-    )
-
-
-READY = ModelReady(
-    model="simple_cnn",
-    parameters=10,
-    device="cpu",
-    device_name="CPU",
-    precision="fp32",
-    channels_last=False,
-    compiled=False,
-    optimizer="sgd",
-    total_steps=9,
-    total_updates=9,
-    start_step=0,
-)
 EVENTS: tuple[AnyEvent, ...] = (
     RunStarted(run_id="r", settings={"batch_size": 4, "lr": 0.1, "model": "simple_cnn"}),
-    READY,
+    model_ready(),
     steps(1, 2.5),
     steps(2, None),
     # Resumed, with another value: MLflow refuses to change a parameter.

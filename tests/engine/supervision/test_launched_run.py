@@ -18,6 +18,7 @@ import psutil
 import pytest
 from fakes.images import dark_and_light
 from helpers.scripts.watched import LOCAL_TORCHRUN
+from helpers.training.hanging_network import HANGING
 
 from gputrain.engine import common
 from gputrain.engine.common.errors import BadInput
@@ -187,27 +188,6 @@ def test_no_rank_outlives_a_killed_torchrun(images: Path, tmp_path: Path) -> Non
                 process.kill()
         agent.kill()
         agent.wait()
-
-
-HANGING = """
-import time
-import torch.distributed as dist
-from torch import nn
-
-class Hanging(nn.Module):
-    def __init__(self, outputs):
-        super().__init__()
-        self.last, self.calls = nn.Linear(3 * 32 * 32, outputs), 0
-
-    def forward(self, x):
-        self.calls += 1
-        if self.calls > 20 and dist.get_rank() == 1:
-            time.sleep(600)  # line 14
-        return self.last(x.flatten(1))
-
-def make(outputs):
-    return Hanging(outputs)
-"""
 
 
 @pytest.mark.long

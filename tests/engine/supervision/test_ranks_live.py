@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes.images import dark_and_light
+from helpers.training.hanging_network import HANGING
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice, Outcome, RunEnded, StacksTaken, Steps
@@ -91,27 +92,6 @@ def _stacks(run: RunDir) -> StacksTaken:
         pytest.fail("no stacks came")
     finally:
         attachment.close()
-
-
-HANGING = """
-import time
-import torch.distributed as dist
-from torch import nn
-
-class Hanging(nn.Module):
-    def __init__(self, outputs):
-        super().__init__()
-        self.last, self.calls = nn.Linear(3 * 32 * 32, outputs), 0
-
-    def forward(self, x):
-        self.calls += 1
-        if self.calls > 20 and dist.get_rank() == 1:
-            time.sleep(600)  # line 14
-        return self.last(x.flatten(1))
-
-def make(outputs):
-    return Hanging(outputs)
-"""
 
 
 @pytest.mark.long

@@ -26,8 +26,8 @@ from gputrain.engine.slurm.job_file import read_job
 if TYPE_CHECKING:
     from gputrain.engine.configuration.setting_definitions import RunConfig
 
-START_SECONDS = 15.0
-"""How long a supervisor may take to lock its run directory; on an idle machine it takes well under a second."""
+START_SECONDS = 60.0
+"""How long a supervisor may take to lock its run directory. On an idle machine it takes well under a second."""
 EXIT_SECONDS = 10.0
 """How long `wait_for_exit` waits; on a full disk a supervisor stays longer."""
 
@@ -121,14 +121,22 @@ def start(run: RunDir, *, resume: bool = False, environment: Mapping[str, str] |
     # Reap the child when it ends; otherwise a dashboard that stays open for days keeps a zombie.
     threading.Thread(target=process.wait, name="reaper", daemon=True).start()
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if (status := run.status()) is not None and status.pid == process.pid:
-            return
-        if process.poll() is not None:
-            break
+    ended = False
+    while not _owns(run, process.pid):
+        if ended:
+            line = last_line(run.supervisor_log)
+            said = f": {line}" if line else ""
+            raise RuntimeError(f"the run's supervisor did not start{said} ({run.supervisor_log})")
+        if time.monotonic() > deadline:
+            process.kill()  # it must not begin to train after this command has reported a failure
+        # One more look at the status follows: a short command may have ended since the last one.
+        ended = process.poll() is not None
         time.sleep(0.01)
-    line = last_line(run.supervisor_log)
-    raise RuntimeError(f"the run's supervisor did not start{': ' + line if line else ''} ({run.supervisor_log})")
+
+
+def _owns(run: RunDir, pid: int) -> bool:
+    """Whether the supervisor with that process id has had the run's lock."""
+    return (status := run.status()) is not None and status.pid == pid
 
 
 def wait_for_exit(run: RunDir) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from fakes.locks import hold_lock
 
 from gputrain.engine.events import Notice, Outcome, RunEnded
 from gputrain.engine.launching import launch
+from gputrain.engine.launching.launch_script import launch_script
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_log import RecordWriter
-from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.runs.run_directory import RunDir, State, Status
+from gputrain.engine.user_script.script_command import ScriptCommand
 
 
 @contextmanager
@@ -54,3 +58,33 @@ def test_a_supervisor_that_ended_without_a_last_event_is_detected(private_homes:
     assert not attachment.abandoned
     assert attachment.read(timeout=0) == []
     assert attachment.abandoned
+
+
+def test_a_run_that_ends_between_two_looks_at_its_status_has_started(
+    private_homes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = RunDir.status
+    looks = []
+
+    def late(run: RunDir) -> Status | None:
+        looks.append(run)
+        while len(looks) == 1 and not ((status := run.written_status()) and status.state.over and not run.is_live()):
+            time.sleep(0.01)
+        return None if len(looks) == 1 else read(run)
+
+    monkeypatch.setattr(RunDir, "status", late)
+    run = launch_script(ScriptCommand(argv=("true",), cwd=str(private_homes)))
+    status = run.status()
+    assert status is not None
+    assert status.state is State.FINISHED
+
+
+def test_a_supervisor_that_is_too_slow_trains_nothing_later(
+    private_homes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "START_SECONDS", 0.0)
+    mark = private_homes / "trained"
+    with pytest.raises(RuntimeError, match="the run's supervisor did not start"):
+        launch_script(ScriptCommand(argv=("touch", str(mark)), cwd=str(private_homes)))
+    assert not run_directory.find("last").is_live()
+    assert not mark.exists()

@@ -55,7 +55,7 @@ def test_output_arguments_environment_and_exit_code_are_the_commands_own(
     )
     watched = raw(sys.executable, str(path), "a b", "--x")
     assert alone.returncode == 7
-    assert (watched.returncode, watched.stdout) == (7, alone.stdout)
+    assert (watched.returncode, watched.stdout) == (7, alone.stdout), watched.stderr
     events = list(event_log.read(newest().events))
     ended = events[-1]
     assert isinstance(ended, RunEnded)

@@ -66,6 +66,7 @@ def test_unusable_data_is_bad_input(tmp_path: Path) -> None:
         calibrate(config(tmp_path), inspect_machine(), seconds=1.0, tell=lambda _text: None)
 
 
+@pytest.mark.long
 def test_child_ends_with_its_parent(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text(
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))\nimport time; time.sleep(100)"

@@ -35,6 +35,7 @@ def planned(own: dict[str, object]) -> tuple[ModelPlan, dict[str, object]]:
     return found, {**values, **(found.layer.values if found.layer else {})}
 
 
+@pytest.mark.long
 def test_weights_of_another_model_are_refused_before_the_start_and_force_overrules_it(tmp_path: Path) -> None:
     file = tmp_path / "resnet18.pth"
     torch.save(models.resnet18().state_dict(), file)

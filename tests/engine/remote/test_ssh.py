@@ -85,6 +85,7 @@ def status_of(run: RunDir, state: State, heartbeat: float) -> None:
     run.write_status(Status(state=state, started=heartbeat, heartbeat=heartbeat, pid=1, pid_started=1.0, boot_id="x"))
 
 
+@pytest.mark.long
 def test_no_event_is_missed_or_repeated_after_lost_connections(box: Sshd) -> None:
     run = run_directory.create("cut")
     status_of(run, State.RUNNING, time.time())

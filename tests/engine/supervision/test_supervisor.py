@@ -161,6 +161,7 @@ def test_a_run_from_launch_to_end(images: Path, watched: Watched) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
+@pytest.mark.long
 def test_a_killed_trainer_is_reported_as_killed(images: Path, watched: Watched) -> None:
     watch = watched(start(images, epochs=10_000, num_workers=2, loader="processes"))
     trainer = watch.until_training()
@@ -173,6 +174,7 @@ def test_a_killed_trainer_is_reported_as_killed(images: Path, watched: Watched) 
     assert not psutil.wait_procs(workers, timeout=TIMEOUT)[1]
 
 
+@pytest.mark.long
 def test_an_orphan_trainer_saves_and_exits(images: Path, watched: Watched) -> None:
     run = start(images, epochs=10_000, checkpoint_epochs=0, val_split="")
     watch = watched(run)

@@ -49,6 +49,7 @@ for epoch in range(2):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", ["False", "True"])
 def test_a_progress_bar_that_starts_the_loader_twice_is_named(kept: str, tmp_path: Path) -> None:
     path = script(tmp_path, TWICE.replace("KEPT", kept))
@@ -104,6 +105,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["0", "1", "backward", "warning", "log"])
 def test_tracebacks_and_warnings_show_the_script_and_not_the_probe(what: str, tmp_path: Path) -> None:
     path = script(tmp_path, RAISING)
@@ -130,6 +132,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_worker_accounts_for_itself_however_it_is_started(method: str, tmp_path: Path) -> None:
     path = script(tmp_path, START_METHOD)

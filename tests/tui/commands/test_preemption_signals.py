@@ -167,6 +167,7 @@ def test_a_signal_after_a_batch_systems_loses_no_stop(
     assert checkpoint_index.find(run.checkpoints, "last").step == ended.step
 
 
+@pytest.mark.long
 def test_only_ctrl_c_detaches(images: Path, begin: Begin) -> None:
     child = begin("train", "--data", str(images), "--json", *SMALL, "num_workers=0")
     with stopped_trainer(child):
@@ -206,6 +207,7 @@ def stopped_trainer(child: subprocess.Popen[str]) -> Iterator[None]:
         os.kill(ready.trainer_pid, signal.SIGCONT)
 
 
+@pytest.mark.long
 def test_a_signal_while_the_demo_images_are_drawn(begin: Begin) -> None:
     child = begin("train", "--recipe", "demo", "--json", "device=cpu")
     assert child.stdout is not None

@@ -94,6 +94,7 @@ def test_a_clone_with_other_weights_takes_their_mean_and_checks_them(images: Pat
     assert len(run_directory.list_runs()) == before
 
 
+@pytest.mark.long
 def test_a_dry_run_says_what_force_overrules(images: Path, tmp_path: Path) -> None:
     state = SimpleCNN(2, 4).state_dict()
     del state["stages.1.0.weight"]

@@ -110,6 +110,7 @@ def test_the_dashboard_survives_and_detaches(live: tuple[str, Mapping[str, str]]
         assert f"run {run} continues" in " ".join(text.split())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("nonblocking", [False, True], ids=["", "set to non-blocking by another program"])
 def test_a_screen_goes_on_after_its_terminal_stood_still(nonblocking: bool) -> None:
     with on_terminal("monitor", "--interval", "0.2", size=(200, 50), nonblocking=nonblocking) as terminal:

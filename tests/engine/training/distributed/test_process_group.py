@@ -220,6 +220,7 @@ def test_a_killed_rank_ends_the_run_and_is_named(images: Path, plain: dict[str, 
     assert result.ended.step > 0
 
 
+@pytest.mark.long
 def test_no_rank_outlives_a_killed_rank_0(images: Path, plain: dict[str, Any], tmp_path: Path) -> None:
     others: list[psutil.Process] = []
 
@@ -247,6 +248,7 @@ def kill_other(pid: int) -> None:
     ranks_of(pid)[0].kill()
 
 
+@pytest.mark.long
 def test_bad_settings_are_reported_once(images: Path, tmp_path: Path) -> None:
     result = run(tmp_path / "run", two(images, model="resnet_50"))
     assert result.ended.outcome is Outcome.FAILED

@@ -91,6 +91,7 @@ def test_divided_weights_train_as_one_process_does(alone: list[Logged], first: l
     assert first[0].metrics[0] == pytest.approx(alone[0].metrics[0], rel=1e-4)
 
 
+@pytest.mark.long
 def test_each_rank_writes_its_part_and_the_index_lists_all(home: Path, newest: CheckpointEntry) -> None:
     folder = home / "checkpoints" / newest.shards_folder
     assert {Path(shard.file).name for shard in newest.shards} == {".metadata", "__0_0.distcp", "__1_0.distcp"}

@@ -68,6 +68,7 @@ def test_equal_blocks_are_compiled_once_and_kept_for_the_next_process(tmp_path: 
     assert second["fxgraph_cache_hit"] == first["fxgraph_cache_miss"]
 
 
+@pytest.mark.long
 @needs_compiler
 # torch looks at it itself, behind a filter of its own that a filter for errors goes before.
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")

@@ -125,6 +125,7 @@ def test_shards_can_be_packed_again(pictures: Path, tmp_path: Path, form: str) -
     assert contents(copy.train) == contents(source.train)
 
 
+@pytest.mark.long
 @FORMATS
 def test_a_killed_call_continues_and_gives_the_same_bytes(pictures: Path, tmp_path: Path, form: str) -> None:
     """Killed with a complete shard that is not noted yet, and again in the middle of one."""

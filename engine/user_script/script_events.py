@@ -72,17 +72,24 @@ class ScriptEvents:
             for line in rank.answers:
                 found += self.tuner.answered(line)
             rank.answers.clear()
+        # Before the first update, too: the first batch of a slow loader may come long before it.
+        found += self._fed(found)
         leader = self._leader()
         if leader is None:
             return [*found, *self._silence(now, pages)]
-        found += self._phases(leader)
-        found += self._steps(leader, 0.0 if last else WINDOW_SECONDS)
+        found += self._trained(now, pages, leader, last=last)
+        return [*found, *self._silence(now, pages)]
+
+    def _fed(self, events: list[AnyEvent]) -> list[AnyEvent]:
+        """What the tuner says of new events."""
+        return [answer for event in events for answer in self.tuner.feed(event)]
+
+    def _trained(self, now: float, pages: list[MappedPage], leader: ScriptRank, *, last: bool) -> list[AnyEvent]:
+        """What happened in a script that has made updates."""
+        found = [*self._phases(leader), *self._steps(leader, 0.0 if last else WINDOW_SECONDS)]
         if now - self._loader_at >= LOADER_SECONDS:
             found += self._loader(now, [page for page in pages if page.is_worker], leader)
-        for event in list(found):
-            found += self.tuner.feed(event)
-        found += self.tuner.judge(leader.page)
-        return [*found, *self._silence(now, pages)]
+        return [*found, *self._fed(found), *self.tuner.judge(leader.page)]
 
     def _failures(self, page: MappedPage) -> list[AnyEvent]:
         """Each once: all workers have the same hooks."""

@@ -2,7 +2,12 @@
 
 Each loop has real gloo ranks of its own, with the same share of the cores for each rank. The loops take turns in every
 round; a figure is the median over rounds of the images per second of all ranks, a ratio the median of the rounds'
-ratios. `scaling_2` is the speed of two ranks over twice that of one rank with a core of its own.
+ratios. Processes that do the same differ by some percent for as long as they live, so all is repeated with new ones
+(`--repeats`), and the result is the median over the repeats, with their range.
+
+`scaling_2` is the speed of two ranks over twice that of one rank with a core of its own, while the other core idles.
+`scaling_2_vs_prediction` is the efficiency that `scaling.py` measures, over the plan's prediction from a measured
+all-reduce, with all cores at work for both.
 
 `rank_killed_to_training_s` is the time from ``kill -9`` of a rank of a real run to its next steps.
 """
@@ -24,6 +29,7 @@ import harness
 from distributed_loops import CLASSES, LOOPS, Loop, Place, Setting
 from distributed_loss import seconds_to_training
 from PIL import Image
+from scaling import compare
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision", "lightning", "accelerate")
 RATIOS = {
@@ -32,7 +38,6 @@ RATIOS = {
     "vs_accelerate": ("ours", "accelerate"),
     "scaling": ("ours", "ours_alone"),
 }
-_NO_PREDICTION = "the plan predicts no speed for several devices"
 
 
 class _Group:
@@ -118,14 +123,21 @@ def _measure(options: argparse.Namespace, data: Path) -> list[_Group]:
     return groups
 
 
-def _ratio(groups: dict[str, _Group], first: str, second: str, ranks: int) -> tuple[float | None, str]:
-    if first not in groups or second not in groups:
-        return None, "not run"
-    one, other = groups[first], groups[second]
-    if one.reason or other.reason:
-        return None, one.reason or other.reason
-    more = ranks if other.loop.ranks == 1 else 1
-    return statistics.median(a / b / more for a, b in zip(one.rates, other.rates, strict=True)), ""
+_Repeats = list[dict[str, _Group]]
+
+
+def _ratios(repeats: _Repeats, first: str, second: str, ranks: int) -> tuple[list[float], str]:
+    """One for each repeat, or why there is none."""
+    found = []
+    for groups in repeats:
+        if first not in groups or second not in groups:
+            return [], "not run"
+        one, other = groups[first], groups[second]
+        if one.reason or other.reason:
+            return [], one.reason or other.reason
+        more = ranks if other.loop.ranks == 1 else 1
+        found.append(statistics.median(a / b / more for a, b in zip(one.rates, other.rates, strict=True)))
+    return found, ""
 
 
 def _data(root: Path) -> Path:
@@ -137,23 +149,32 @@ def _data(root: Path) -> Path:
     return root
 
 
-def _report(options: argparse.Namespace, groups: dict[str, _Group], lost: list[float]) -> dict[str, Any]:
-    figures: dict[str, Any] = {
-        key: {
-            "images_per_second": statistics.median(group.rates) if group.rates and not group.reason else None,
-            "how": group.loop.how,
-            "reason": group.reason,
-        }
-        for key, group in groups.items()
-    }
+def _figure(groups: list[_Group]) -> dict[str, Any]:
+    reason = next((group.reason for group in groups if group.reason), "")
+    rates = [rate for group in groups for rate in group.rates]
+    middle = statistics.median(rates) if rates and not reason else None
+    return {"images_per_second": middle, "how": groups[0].loop.how, "reason": reason}
+
+
+def _report(options: argparse.Namespace, repeats: _Repeats, lost: list[float]) -> dict[str, Any]:
+    figures: dict[str, Any] = {key: _figure([groups[key] for groups in repeats]) for key in repeats[0]}
     figures["rank_killed_to_training_s"] = statistics.median(lost) if lost else None
-    pairs = {name: _ratio(groups, *keys, options.ranks) for name, keys in RATIOS.items()}
+    pairs = {name: _ratios(repeats, *keys, options.ranks) for name, keys in RATIOS.items()}
     pairs[f"scaling_{options.ranks}"] = pairs.pop("scaling")
-    pairs[f"scaling_{options.ranks}_vs_prediction"] = None, _NO_PREDICTION
+    ratios = {name: statistics.median(found) if found else None for name, (found, _) in pairs.items()}
+    reasons = {name: reason for name, (_, reason) in pairs.items() if reason}
+    figures["ranges"] = {name: [min(found), max(found)] for name, (found, _) in pairs.items() if found}
+    against = f"scaling_{options.ranks}_vs_prediction"
+    ratios[against] = None
+    if options.scaling_steps:
+        figures["scaling"] = row = compare(options.ranks, options.scaling_steps)
+        ratios[against] = row["measured_efficiency"] / row["predicted_efficiency"]
+    else:
+        reasons[against] = "not run: --scaling-steps 0"
     return {
         "figures": figures,
-        "ratios": {name: value for name, (value, _) in pairs.items()},
-        "reasons": {name: reason for name, (_, reason) in pairs.items() if reason},
+        "ratios": ratios,
+        "reasons": reasons,
         "setting": {name: getattr(options, name) for name in ("model", "batch_size", "size", "ranks")},
         "versions": harness.versions(PACKAGES),
     }
@@ -163,31 +184,36 @@ def main() -> None:
     """Run all, and print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=5, help="with new processes")
+    parser.add_argument("--rounds", type=int, default=3, help="of each repeat")
     parser.add_argument("--steps", type=int, default=8, help="steps of a turn")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--kills", type=int, default=1, help="times that a rank of a run is killed")
     parser.add_argument("--model", default="resnet18", help="of torchvision")
     parser.add_argument("--batch-size", type=int, default=16, help="of each rank")
     parser.add_argument("--size", type=int, default=96, help="side of the images")
+    parser.add_argument("--scaling-steps", type=int, default=12, help="steps of each round of scaling.py; 0: none")
     parser.add_argument("--only", nargs="*", default=[], help="keys of the loops to run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as folder:
         for name in ("HOME", "CACHE", "CONFIG"):
             os.environ[f"GPUTRAIN_{name}"] = str(Path(folder) / name.lower())
-        groups = {group.loop.key: group for group in _measure(options, _data(Path(folder) / "data"))}
+        data = _data(Path(folder) / "data")
+        repeats = [{one.loop.key: one for one in _measure(options, data)} for _ in range(options.repeats)]
         lost = [seconds_to_training(Path(folder) / f"killed-{n}") for n in range(options.kills)]
-    found = _report(options, groups, lost)
+    found = _report(options, repeats, lost)
     if options.json:
         print(harness.report(found.pop("figures"), found.pop("ratios"), found))
         return
     print(", ".join(f"{name} {value}" for name, value in found["setting"].items()))
-    for key in groups:
+    for key in repeats[0]:
         figure = found["figures"][key]
         rate = figure["images_per_second"]
         print(f"{figure['how']:36} " + (f"{rate:9,.1f} img/s" if rate else figure["reason"]))
     for name, value in found["ratios"].items():
-        print(f"{name}: {value:.3f}" if value is not None else f"{name}: none ({found['reasons'][name]})")
+        low, high = found["figures"]["ranges"].get(name, (value, value))
+        text = f"{value:.3f} ({low:.3f} to {high:.3f})" if value is not None else f"none ({found['reasons'][name]})"
+        print(f"{name}: {text}")
     if lost:
         print(f"kill -9 of a rank to the next steps: {found['figures']['rank_killed_to_training_s']:.1f} s")
     print(", ".join(f"{name} {version or '–'}" for name, version in found["versions"].items()))

@@ -42,13 +42,6 @@ def test_start() -> None:
     assert order == sorted(order), found
 
 
-def test_ranks() -> None:
-    small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
-    found = answer(str(HERE / "ranks.py"), "--json", *small)
-    assert all(figure["images_per_second"] > 0 for figure in found["figures"].values()), found
-    assert found["ratios"]["ours_vs_ddp"] > 0
-
-
 def test_scaling() -> None:
     found = answer(str(HERE / "scaling.py"), "--json", "--ranks", "2", "--steps", "2")
     assert found["figures"]["2"]["bandwidth"] > 0, found
@@ -66,12 +59,14 @@ def test_many_ranks() -> None:
 
 def test_distributed() -> None:
     small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
+    small = (*small, "--repeats", "1", "--scaling-steps", "2")
     found = answer(str(HERE / "distributed.py"), "--json", *small, "--only", "ours", "ddp", "ours_alone")
     for key in ("ours", "ddp", "ours_alone"):
         assert found["figures"][key]["images_per_second"] > 0, found
     assert found["figures"]["rank_killed_to_training_s"] > 0
     assert found["ratios"]["ours_vs_ddp"] > 0
     assert found["ratios"]["scaling_2"] > 0
+    assert found["ratios"]["scaling_2_vs_prediction"] > 0
     assert found["ratios"]["vs_lightning"] is None
     assert found["reasons"]["vs_lightning"] == "not run"
 

@@ -14,7 +14,9 @@ from gputrain.engine.events import AnyEvent, Tuned
 from gputrain.engine.events.commands import TuneCommand
 from gputrain.engine.probe import layout
 from gputrain.engine.probe.page import Page
-from gputrain.engine.user_script.page_reader import MappedPage
+from gputrain.engine.user_script.page_reader import MappedPage, PageFolder
+from gputrain.engine.user_script.script_command import ScriptCommand
+from gputrain.engine.user_script.script_events import ScriptEvents
 from gputrain.engine.user_script.script_tuner import AUTOTUNE, ScriptTuner
 
 MORE = TuneCommand(changes={"num_workers": 2}, sender="me")
@@ -133,3 +135,15 @@ def test_autotune_refuses_what_would_not_be_the_same(loader: Any, stats: Any, wh
     assert refused.text.startswith(why)
     assert not refused.later
     assert one.ask(MORE, page) is None
+
+
+def test_a_loader_that_is_seen_long_before_the_first_update_can_be_changed(tmp_path: Path) -> None:
+    own = Page(str(tmp_path), layout.TRAINER)
+    events = ScriptEvents(PageFolder(tmp_path), ScriptCommand(argv=("true",), cwd="/"), began=0.0)
+    own.say(kind="loader", grad=True, passes=1, workers=0, batch_size=16, length=100)
+    events.poll(1.0)
+    own.slots[layout.UPDATES] = 1.0
+    events.poll(2.0)
+    refused = verdict(events.take(MORE))
+    events.close()
+    assert "too few steps" in refused.text

@@ -112,20 +112,9 @@ def make_plan(
     `calibrations` are all of the recipe on this machine; the newest one for these settings is used.
     `forceable` are those of `refusals` that --force overrides. `more_facts` are shown after the plan's own.
     """
-    given: dict[str, SettingsLayer] = {}
-    values = settings.flatten(RunConfig())
-    for layer in layers:
-        for name, value in layer.values.items():
-            setting = settings.find(name)
-            values[setting.name] = settings.check(setting, value)
-            given[setting.name] = layer
-    draft = PlanDraft(values, given, machine, fallbacks.pick_gpu(machine, values["device"], values["engine"]))
-    draft.warnings.extend(warnings)
-    draft.warnings.extend(f"data_dir: {text}" for text in (facts.folder_warnings if facts is not None else ()))
-    if machine.assumed:
-        draft.warnings.append(machine.assumed)
-    if machine.logout:
-        draft.warnings.append(machine.logout)
+    draft = _draft(layers, machine, facts)
+    values = draft.values
+    draft.warnings[:0] = warnings
     draft.refusals.extend(refusals)
     draft.estimated.extend(forceable)
     fallbacks.apply_fallbacks(draft)
@@ -171,6 +160,21 @@ def make_plan(
         speeds=speeds,
         speed_basis=scaling_plan.speed_basis(draft, rate, speed, speeds),
     )
+
+
+def _draft(layers: Sequence[SettingsLayer], machine: Machine, facts: DataFacts | None) -> PlanDraft:
+    """The values of `layers`, of which later ones override earlier ones; warnings of the machine and the data."""
+    given: dict[str, SettingsLayer] = {}
+    values = settings.flatten(RunConfig())
+    for layer in layers:
+        for name, value in layer.values.items():
+            setting = settings.find(name)
+            values[setting.name] = settings.check(setting, value)
+            given[setting.name] = layer
+    draft = PlanDraft(values, given, machine, fallbacks.pick_gpu(machine, values["device"], values["engine"]))
+    draft.warnings.extend(f"data_dir: {text}" for text in (facts.folder_warnings if facts is not None else ()))
+    draft.warnings.extend(text for text in (machine.assumed, machine.logout) if text)
+    return draft
 
 
 def _forecast(draft: PlanDraft, made: Calibration) -> SpeedForecast:

@@ -1,4 +1,6 @@
-"""The local cache of remote shards: bounded, shared by all processes and runs of a machine, by locks of the kernel.
+"""The local cache of remote shards, and of compressed ones, which it holds unpacked.
+
+It is bounded, and shared by all processes and runs of a machine, by locks of the kernel.
 
 A shard appears when it is complete and verified, under a name that has its version: it never changes. Who reads one
 holds a shared lock; eviction takes the lock exclusively, least recently used first, so that a shard in use stays. Locks
@@ -40,12 +42,24 @@ class Wanted(NamedTuple):
     """A remote file as it is to be cached."""
 
     url: str
+    """Its URL, or its path on this machine."""
     stat: RemoteStat
+    codec: str = ""
+    """Compression of the file, see `unpacking.CODECS`: the cache holds it unpacked; empty for none."""
+    unpacked: int = 0
+    """Its bytes unpacked."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes in the cache."""
+        return self.unpacked if self.codec else self.stat.size
 
     @property
     def name(self) -> str:
         """Its name in the cache."""
         described = f"{self.url}\n{self.stat.size}\n{self.stat.version}\n{self.stat.digest}"
+        if self.codec:
+            described += f"\n{self.codec} {self.unpacked}"
         key = hashlib.sha256(described.encode("utf-8", "surrogateescape")).hexdigest()[:24]
         return f"{key}-{self.url.rpartition('/')[2][-100:]}"
 
@@ -63,7 +77,7 @@ class ShardCache:
     def holds(self, wanted: Wanted) -> bool:
         """Whether the file is in the cache, as a whole."""
         try:
-            return self.path(wanted).stat().st_size == wanted.stat.size
+            return self.path(wanted).stat().st_size == wanted.size
         except OSError:
             return False
 
@@ -74,7 +88,7 @@ class ShardCache:
         except FileNotFoundError:
             return None
         # Without waiting: who has the lock exclusively removes the file.
-        if _locked(handle, fcntl.LOCK_SH) and os.fstat(handle).st_size == wanted.stat.size:
+        if _locked(handle, fcntl.LOCK_SH) and os.fstat(handle).st_size == wanted.size:
             return handle
         os.close(handle)
         return None
@@ -129,14 +143,14 @@ class ShardCache:
         try:
             for attempt in (1, 2):
                 try:
-                    download(store, wanted.url, wanted.stat, handle, on_bytes)
+                    download(store, wanted.url, wanted.stat, handle, on_bytes, wanted.codec, wanted.unpacked)
                     os.fsync(handle)
                     break
                 except OSError as error:
                     if attempt == 2 or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                         raise
                     # Another program has taken the space meanwhile.
-                    self.make_room(wanted.stat.size)
+                    self.make_room(wanted.size)
             os.rename(name, self.path(wanted))  # noqa: PTH104
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
@@ -151,10 +165,10 @@ class ShardCache:
         try:
             fcntl.flock(room, fcntl.LOCK_EX)
             self._remove_abandoned()
-            self.make_room(wanted.stat.size)
+            self.make_room(wanted.size)
             handle, name = tempfile.mkstemp(suffix=_PART, prefix=".", dir=self.folder)
             fcntl.flock(handle, fcntl.LOCK_SH)
-            os.ftruncate(handle, wanted.stat.size)
+            os.ftruncate(handle, wanted.size)
             return handle, name
         finally:
             os.close(room)

@@ -105,7 +105,7 @@ def mosaicml(setting: Setting) -> Pass:
     data = Cropped(
         local=str(setting.scratch / "mds" / "train"), shuffle=True, batch_size=setting.batch_size, num_canonical_nodes=1
     )
-    loader = torch.utils.data.DataLoader(
+    loader: Any = torch.utils.data.DataLoader(
         data, batch_size=setting.batch_size, drop_last=True, num_workers=setting.workers, persistent_workers=True
     )
     return lambda: _drain(loader)

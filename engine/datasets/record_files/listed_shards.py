@@ -49,9 +49,11 @@ class ListedShard(NamedTuple):
     samples: int
     fields: tuple[Field, ...]
     codec: str = ""
-    """Compression of the file as a whole: zstd, gz, bz2, br or snappy; empty for none."""
+    """Compression of the file, see `unpacking.CODECS`; empty for none."""
     unpacked: int = 0
     """Bytes of the file after decompression, if it is compressed."""
+    exact: bool = True
+    """Whether `unpacked` is no estimate."""
 
 
 def inside(folder: str, name: str, place: str) -> str:

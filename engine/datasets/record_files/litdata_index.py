@@ -21,13 +21,15 @@ class _Chunk(msgspec.Struct):
     chunk_size: int
     """Its samples."""
     chunk_bytes: int
-    """The bytes of its samples, without the table of their offsets."""
+    """The bytes of its samples; as newer versions write it, of the file before it is compressed as a whole."""
 
 
 class _Config(msgspec.Struct):
     data_format: list[str]
     data_spec: str | None = None
     compression: str | None = None
+    compression_level: str | None = None
+    """What is compressed: ``chunk`` (the file, also if absent), ``batch`` or ``sample`` (inside of it)."""
     encryption: Any = None
 
 
@@ -52,15 +54,20 @@ def litdata_chunks(content: bytes, folder: str, place: str) -> list[ListedShard]
         Field(name, encoding.partition(":")[0]) for name, encoding in zip(names, config.data_format, strict=True)
     )
     codec = (config.compression or "").partition(":")[0]
+    if codec and config.compression_level not in (None, "", "chunk"):
+        codec = f"{codec}-{config.compression_level}"
     return [_listed(chunk, fields, codec, folder, place) for chunk in found.chunks]
 
 
 def _listed(chunk: _Chunk, fields: tuple[Field, ...], codec: str, folder: str, place: str) -> ListedShard:
     if chunk.chunk_size < 0 or chunk.chunk_bytes < 0:
         raise BadInput(f"{place} is damaged: {plain(chunk.filename, 100)} has negative sizes")
-    table = _WORD * (chunk.chunk_size + 2)
     path = inside(folder, chunk.filename, place)
-    return ListedShard(path, chunk.chunk_size, fields, codec, chunk.chunk_bytes + table if codec else 0)
+    if not codec:
+        return ListedShard(path, chunk.chunk_size, fields)
+    # Of the file with its table of offsets. JPEGs in frames are hardly smaller than before.
+    estimate = chunk.chunk_bytes + _WORD * (chunk.chunk_size + 2)
+    return ListedShard(path, chunk.chunk_size, fields, codec, estimate, exact=False)
 
 
 def _leaf_names(spec: str | None, place: str) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gputrain.engine.common import remote_urls
@@ -18,6 +18,7 @@ from gputrain.engine.datasets.remote_shards.object_store import (
     RemoteStat,
 )
 from gputrain.engine.datasets.remote_shards.shard_cache import CacheFull, ShardCache, Wanted
+from gputrain.engine.datasets.remote_shards.unpacking import NOT_PACKED, Packing
 
 OnDownload = Callable[[float, int], None]
 """Called with the seconds that a reader waited for a shard, and the bytes that it downloaded itself."""
@@ -111,6 +112,11 @@ class RemoteShardFiles:
             raise BadInput(str(error)) from None
 
 
-def wanted_of(url: str, size: int, version: int, sha256: str = "", codec: str = "", unpacked: int = 0) -> Wanted:
+def wanted_of(url: str, size: int, version: int, sha256: str = "", packing: Packing = NOT_PACKED) -> Wanted:
     """The shard as an index describes it."""
-    return Wanted(url, RemoteStat(size, version, f"sha256:{sha256}" if sha256 else ""), codec, unpacked)
+    return Wanted(url, RemoteStat(size, version, f"sha256:{sha256}" if sha256 else ""), packing)
+
+
+def packing_of(facts: Mapping[str, Any]) -> Packing:
+    """How a shard is compressed, by the facts of an index."""
+    return Packing(facts.get("packed", ""), facts.get("unpacked", 0), facts.get("exact", True))

@@ -26,6 +26,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets.remote_shards.object_store import ObjectStore, RemoteStat
 from gputrain.engine.datasets.remote_shards.shard_download import OnBytes, download
+from gputrain.engine.datasets.remote_shards.unpacking import NOT_PACKED, Packing
 
 _RESERVE, _MOST_RESERVED = 0.05, 5 << 30
 """Share of the disk, and bytes, that are left free."""
@@ -44,22 +45,24 @@ class Wanted(NamedTuple):
     url: str
     """Its URL, or its path on this machine."""
     stat: RemoteStat
-    codec: str = ""
-    """Compression of the file, see `unpacking.CODECS`: the cache holds it unpacked; empty for none."""
-    unpacked: int = 0
-    """Its bytes unpacked."""
+    packing: Packing = NOT_PACKED
+    """How it is compressed: the cache holds it unpacked."""
 
     @property
     def size(self) -> int:
-        """Its bytes in the cache."""
-        return self.unpacked if self.codec else self.stat.size
+        """Its bytes in the cache, maybe as an estimate."""
+        return self.packing.size if self.packing.codec else self.stat.size
+
+    def fits(self, size: int) -> bool:
+        """Whether a file of `size` bytes in the cache may be this one."""
+        return size == self.size or not self.packing.exact
 
     @property
     def name(self) -> str:
         """Its name in the cache."""
         described = f"{self.url}\n{self.stat.size}\n{self.stat.version}\n{self.stat.digest}"
-        if self.codec:
-            described += f"\n{self.codec} {self.unpacked}"
+        if self.packing.codec:
+            described += f"\n{self.packing.codec} {self.packing.size}"
         key = hashlib.sha256(described.encode("utf-8", "surrogateescape")).hexdigest()[:24]
         return f"{key}-{self.url.rpartition('/')[2][-100:]}"
 
@@ -77,7 +80,7 @@ class ShardCache:
     def holds(self, wanted: Wanted) -> bool:
         """Whether the file is in the cache, as a whole."""
         try:
-            return self.path(wanted).stat().st_size == wanted.size
+            return wanted.fits(self.path(wanted).stat().st_size)
         except OSError:
             return False
 
@@ -88,7 +91,7 @@ class ShardCache:
         except FileNotFoundError:
             return None
         # Without waiting: who has the lock exclusively removes the file.
-        if _locked(handle, fcntl.LOCK_SH) and os.fstat(handle).st_size == wanted.size:
+        if _locked(handle, fcntl.LOCK_SH) and wanted.fits(os.fstat(handle).st_size):
             return handle
         os.close(handle)
         return None
@@ -143,7 +146,7 @@ class ShardCache:
         try:
             for attempt in (1, 2):
                 try:
-                    download(store, wanted.url, wanted.stat, handle, on_bytes, wanted.codec, wanted.unpacked)
+                    download(store, wanted.url, wanted.stat, handle, on_bytes, wanted.packing)
                     os.fsync(handle)
                     break
                 except OSError as error:

@@ -11,22 +11,16 @@ from collections.abc import Callable, Iterator
 
 from gputrain.engine.datasets.remote_shards import retries
 from gputrain.engine.datasets.remote_shards.object_store import ObjectStore, RemoteError, RemoteFileDamaged, RemoteStat
-from gputrain.engine.datasets.remote_shards.unpacking import PackedDamage, unpacked
+from gputrain.engine.datasets.remote_shards.unpacking import NOT_PACKED, PackedDamage, Packing, unpacked
 
 OnBytes = Callable[[int], None]
 """Called with the bytes that came, piece by piece, and with 0 while nothing comes; may raise InterruptedError."""
 
 
 def download(
-    store: ObjectStore,
-    url: str,
-    stat: RemoteStat,
-    handle: int,
-    on_bytes: OnBytes,
-    codec: str = "",
-    unpacked_size: int = 0,
+    store: ObjectStore, url: str, stat: RemoteStat, handle: int, on_bytes: OnBytes, packing: Packing = NOT_PACKED
 ) -> None:
-    """Write the file to `handle`, unpacked if it has a `codec`.
+    """Write the file to `handle`, unpacked if it is compressed.
 
     Raises RemoteError, also for other content than the store's digest and for damaged compressed content, and OSError.
     """
@@ -36,12 +30,14 @@ def download(
         sum_ = hashlib.new(kind or "md5", usedforsecurity=False)
         pieces, done, damage = _pieces(store, url, stat, sum_.update if wanted else None, on_bytes), 0, None
         try:
-            for piece in unpacked(pieces, codec, unpacked_size) if codec else pieces:
+            for piece in unpacked(pieces, packing) if packing.codec else pieces:
                 os.pwrite(handle, piece, done)
                 done += len(piece)
             # Behind the end of the compressed content, too: the digest is that of the whole file.
             for _ in pieces:
                 pass
+            if packing.codec:
+                os.ftruncate(handle, done)
         except PackedDamage as error:
             damage = error
         if damage is None and (not wanted or sum_.hexdigest() == wanted):

@@ -1,4 +1,4 @@
-"""Decompresses a file piece by piece: gzip and bzip2 by the standard library, zstd and brotli by pyarrow."""
+"""Decompresses a file piece by piece: gzip and bzip2 by the standard library, zstd, brotli and snappy by pyarrow."""
 
 from __future__ import annotations
 
@@ -6,17 +6,36 @@ import bz2
 import io
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.remote_shards import litdata_frames
 
 _PIECE = 1 << 20
 _GZIP = 31
 """zlib's value of wbits for gzip's header and sum."""
 _STREAMED = {"zstd": "zstd", "br": "brotli"}
 _WHOLE = "snappy"
-CODECS = ("gz", "bz2", *_STREAMED, _WHOLE)
+_FRAMES = {"zstd-batch": litdata_frames.batches, "zstd-sample": litdata_frames.samples}
+"""Compression inside of LitData's chunks."""
+CODECS = ("gz", "bz2", *_STREAMED, _WHOLE, *_FRAMES)
+_MOST_TIMES = 256
+"""How many times larger than the estimate a file may become."""
+
+
+class Packing(NamedTuple):
+    """How a file is compressed."""
+
+    codec: str = ""
+    """One of `CODECS`; empty for none."""
+    size: int = 0
+    """Its bytes unpacked."""
+    exact: bool = True
+    """Whether `size` is no estimate."""
+
+
+NOT_PACKED = Packing()
 
 
 class PackedDamage(Exception):  # noqa: N818 - reads as what it is
@@ -27,7 +46,7 @@ def check_codec(codec: str, place: str) -> None:
     """Raises BadInput with `place` for a compression that is unknown, or whose package is not installed."""
     if codec not in CODECS:
         raise BadInput(f"{place} is compressed with '{plain(codec, 40)}'; {', '.join(CODECS)} are read")
-    if codec in (*_STREAMED, _WHOLE):
+    if codec not in ("gz", "bz2"):
         try:
             import pyarrow as pa  # noqa: F401
         except ImportError as error:
@@ -37,20 +56,20 @@ def check_codec(codec: str, place: str) -> None:
             ) from None
 
 
-def unpacked(pieces: Iterable[bytes], codec: str, size: int) -> Iterator[bytes]:
-    """The content of the compressed `pieces`, which has `size` bytes. Raises PackedDamage, also for another size."""
-    done = 0
+def unpacked(pieces: Iterable[bytes], packing: Packing) -> Iterator[bytes]:
+    """The content of the compressed `pieces`. Raises PackedDamage, also for another size than `packing` says."""
+    done, most = 0, packing.size * (1 if packing.exact else _MOST_TIMES)
     try:
-        for piece in _content(pieces, codec, size):
+        for piece in _content(pieces, packing.codec, packing.size):
             done += len(piece)
-            if done > size:
+            if done > most:
                 break
             yield piece
     except (zlib.error, ValueError, EOFError) as error:
         raise PackedDamage(plain(str(error), 150)) from None
-    if done != size:
-        more = "more" if done > size else f"{done:,}"
-        raise PackedDamage(f"it has {more} bytes unpacked, its index says {size:,}")
+    if done > most or (packing.exact and done != most):
+        more = "more" if done > most else f"{done:,}"
+        raise PackedDamage(f"it has {more} bytes unpacked, its index says {packing.size:,}")
 
 
 def _content(pieces: Iterable[bytes], codec: str, size: int) -> Iterator[bytes]:
@@ -58,6 +77,8 @@ def _content(pieces: Iterable[bytes], codec: str, size: int) -> Iterator[bytes]:
         return _streamed(pieces, _STREAMED[codec])
     if codec == _WHOLE:
         return _at_once(pieces, size)
+    if codec in _FRAMES:
+        return _FRAMES[codec](b"".join(pieces))
     return _stepwise(pieces, codec)
 
 

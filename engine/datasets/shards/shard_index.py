@@ -27,7 +27,7 @@ from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets.remote_shards import remote_listing
 from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged, RemoteFileDamaged
-from gputrain.engine.datasets.remote_shards.remote_shard_files import RemoteShardFiles, wanted_of
+from gputrain.engine.datasets.remote_shards.remote_shard_files import RemoteShardFiles, packing_of, wanted_of
 from gputrain.engine.datasets.shards import packed_index, shard_scan
 from gputrain.engine.datasets.shards.scan_shard import scan_shard
 from gputrain.engine.datasets.shards.shard_patterns import shown
@@ -185,8 +185,8 @@ def _packed_part(shards: ShardSet, url: str, stat: ShardStat) -> ShardPart | Non
 
 def _scan_fetched(shards: ShardSet, number: int, stat: ShardStat, found: Callable[[int], None]) -> ShardPart:
     """The part of a shard that comes into the cache, where it stays as long as there is room."""
-    url, packed = shards.paths[number], shards.facts(number)
-    wanted = wanted_of(url, *stat, codec=packed.get("packed", ""), unpacked=packed.get("unpacked", 0))
+    url = shards.paths[number]
+    wanted = wanted_of(url, *stat, packing=packing_of(shards.facts(number)))
     remote = RemoteShardFiles([wanted], shards.cache_bytes)
     try:
         handle = remote.fetch_when_room(0, lambda _size: found(0))

@@ -54,7 +54,10 @@ class ShardSet:
 
     def facts(self, number: int) -> dict[str, Any]:
         """How the file of a shard is compressed as a whole."""
-        return {"packed": self.listed[number].codec, "unpacked": self.listed[number].unpacked} if self.listed else {}
+        if not self.listed:
+            return {}
+        shard = self.listed[number]
+        return {"packed": shard.codec, "unpacked": shard.unpacked, "exact": shard.exact}
 
     def names(self) -> list[str]:
         """The shards' names, relative to `root`."""

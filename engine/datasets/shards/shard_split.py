@@ -19,8 +19,9 @@ from gputrain.engine.common.units import GIB
 from gputrain.engine.datasets.record_files.split_index import LISTED, listed_shards
 from gputrain.engine.datasets.remote_shards import remote_listing
 from gputrain.engine.datasets.shards import shard_index
-from gputrain.engine.datasets.shards.shard_index import OnFound, ShardSet
+from gputrain.engine.datasets.shards.shard_index import OnFound
 from gputrain.engine.datasets.shards.shard_patterns import shards_of, shown
+from gputrain.engine.datasets.shards.shard_set import ShardSet
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages
 
 CLASSES = "classes.txt"

@@ -18,7 +18,12 @@ import numpy.typing as npt
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged, RemoteFileDamaged
-from gputrain.engine.datasets.remote_shards.remote_shard_files import OnDownload, RemoteShardFiles, wanted_of
+from gputrain.engine.datasets.remote_shards.remote_shard_files import (
+    OnDownload,
+    RemoteShardFiles,
+    packing_of,
+    wanted_of,
+)
 from gputrain.engine.datasets.shards import parquet_pages, tar_members
 from gputrain.engine.datasets.shards.shard_index import FACTS
 from gputrain.engine.datasets.shards.shard_scan import COLUMNS, LONGEST
@@ -57,8 +62,8 @@ class ShardedImages:
         self.labels: npt.NDArray[np.int32] = columns["labels"]
         self._extra: npt.NDArray[np.uint32] = columns["extra"]
         self.shards: list[dict[str, Any]] = facts["shards"]
-        """name, size, mtime, images, damage, skipped, codec and levels of each shard; packed and unpacked if an index
-        lists them.
+        """name, size, mtime, images, damage, skipped, codec and levels of each shard; packed, unpacked and exact if an
+        index lists them.
         """
         self.label_names: list[str] = facts["names"]
         """Class names if the labels are texts."""
@@ -78,10 +83,7 @@ class ShardedImages:
         if is_url(root) or any(shard.get("packed") for shard in self.shards):
             rows = zip(self._paths, self._stats, self.shards, strict=True)
             self.remote = RemoteShardFiles(
-                [
-                    wanted_of(url, *stat, facts["sha256"], facts.get("packed", ""), facts.get("unpacked", 0))
-                    for url, stat, facts in rows
-                ],
+                [wanted_of(url, *stat, facts["sha256"], packing_of(facts)) for url, stat, facts in rows],
                 cache_bytes,
             )
 

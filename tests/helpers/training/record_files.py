@@ -93,31 +93,30 @@ def mds(
 
 def litdata(
     folder: Path,
-    samples: Sequence[Sample] | Sequence[tuple[Value, ...]],
+    samples: Sequence[Mapping[str, Value]] | Sequence[tuple[Value, ...]],
     formats: Sequence[str],
     per_chunk: int = 4,
     compression: str = "",
 ) -> Path:
     """A folder of LitData's chunks with their index; samples of dicts or tuples."""
     folder.mkdir(parents=True, exist_ok=True)
-    leaf = {"type": None, "context": None, "children_spec": []}
+    leaf: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
     first = samples[0]
     kind, context = (
-        ("builtins.dict", json.dumps(list(first))) if isinstance(first, dict) else ("builtins.tuple", "null")
+        ("builtins.dict", json.dumps(list(first))) if isinstance(first, Mapping) else ("builtins.tuple", "null")
     )
     spec = json.dumps([1, {"type": kind, "context": context, "children_spec": [leaf] * len(formats)}])
     chunks = []
     for number, start in enumerate(range(0, len(samples), per_chunk)):
         part = []
         for sample in samples[start : start + per_chunk]:
-            values = list(sample.values()) if isinstance(sample, dict) else list(sample)
+            values = list(sample.values()) if isinstance(sample, Mapping) else list(sample)
             fields = [_encoded(value, encoding) for value, encoding in zip(values, formats, strict=True)]
             part.append(struct.pack(f"<{len(fields)}I", *map(len, fields)) + b"".join(fields))
         content = _table(part)
         name = f"chunk-0-{number}.{compression}.bin" if compression else f"chunk-0-{number}.bin"
         (folder / name).write_bytes(compressed(content, compression) if compression else content)
-        size = sum(map(len, part))
-        chunks.append({"chunk_bytes": size, "chunk_size": len(part), "dim": None, "filename": name})
+        chunks.append({"chunk_bytes": len(content), "chunk_size": len(part), "dim": None, "filename": name})
     config = {
         "chunk_bytes": None,
         "chunk_size": per_chunk,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.training.record_files import litdata
+from helpers.training.record_files import Sample, compressed, litdata
 from helpers.training.shards import data
 
 from gputrain.engine.common.errors import BadInput
@@ -31,7 +33,7 @@ IMAGES = [b"picture %d" % number * (number + 2) for number in range(6)]
 def test_samples_of_dicts(tmp_path: Path, codec: str) -> None:
     if codec:
         pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install -e '.[dev]')")
-    rows = [{"index": 9, "image": content, "class": number % 2} for number, content in enumerate(IMAGES)]
+    rows: list[Sample] = [{"index": 9, "image": content, "class": number % 2} for number, content in enumerate(IMAGES)]
     litdata(tmp_path / "train", rows, ["int", "jpeg", "int"], compression=codec)
     found = opened(tmp_path)
     assert contents(found) == IMAGES
@@ -49,7 +51,7 @@ def test_samples_of_tuples(tmp_path: Path) -> None:
 
 
 def test_names_of_nested_leaves() -> None:
-    leaf = {"type": None, "context": None, "children_spec": []}
+    leaf: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
     inner = {"type": "builtins.dict", "context": '["id", "name"]', "children_spec": [leaf, leaf]}
     pair = {"type": "builtins.tuple", "context": "null", "children_spec": [leaf, inner]}
     outer = {"type": "builtins.dict", "context": '["image", "meta"]', "children_spec": [leaf, pair]}
@@ -63,7 +65,8 @@ def test_names_of_nested_leaves() -> None:
 
 
 def test_chunks_that_cannot_be_read(tmp_path: Path) -> None:
-    litdata(tmp_path / "train", [{"image": content, "label": 0} for content in IMAGES], ["jpeg", "int"])
+    rows: list[Sample] = [{"image": content, "label": 0} for content in IMAGES]
+    litdata(tmp_path / "train", rows, ["jpeg", "int"])
     chunk = tmp_path / "train" / "chunk-0-1.bin"
     chunk.write_bytes(chunk.read_bytes()[:-1])
     found = opened(tmp_path)
@@ -85,4 +88,50 @@ def test_chunks_that_cannot_be_read(tmp_path: Path) -> None:
         opened(tmp_path)
     index.write_text('{"shards": []}')
     with pytest.raises(BadInput, match="is no index of LitData"):
+        opened(tmp_path)
+
+
+def _frames(contents: list[bytes], per_frame: int) -> bytes:
+    """A chunk of these samples in frames, as its format is documented."""
+    offsets = [0]
+    for content in contents:
+        offsets.append(offsets[-1] + len(content))
+    groups = [contents[start : start + per_frame] for start in range(0, len(contents), per_frame)]
+    packed = [compressed(b"".join(group), "zstd") for group in groups]
+    at = 24 + 4 * len(offsets) + 24 * len(groups)
+    table = b""
+    for number, (group, content) in enumerate(zip(groups, packed, strict=True)):
+        table += struct.pack("<IIQII", number * per_frame, len(group), at, len(content), sum(map(len, group)))
+        at += len(content)
+    head = struct.pack("<8sHHIII", b"LDFZ01", 1, 0, len(contents), per_frame, len(groups))
+    return head + struct.pack(f"<{len(offsets)}I", *offsets) + table + b"".join(packed)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content, ""),
+        (lambda content: content[:50], "it is cut off in its head"),
+        (lambda content: b"X" + content[1:], "it has no frames"),
+        (lambda content: content[:8] + b"\2" + content[9:], "it has another version of frames"),
+        (lambda content: content[:-9], "it cannot be unpacked"),
+        (lambda content: content[:28] + b"\xff\xff" + content[30:48] + b"\xff" + content[49:], "frames do not fit"),
+    ],
+)
+def test_chunks_in_frames(tmp_path: Path, damage: Any, message: str) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install -e '.[dev]')")
+    rows: list[Sample] = [{"image": content, "label": 1} for content in IMAGES]
+    litdata(tmp_path / "train", rows, ["jpeg", "int"], per_chunk=6)
+    index, chunk = (tmp_path / "train" / name for name in ("index.json", "chunk-0-0.bin"))
+    whole = chunk.read_bytes()
+    places = struct.unpack_from("<7I", whole, 4)
+    chunk.write_bytes(damage(_frames([whole[begin:end] for begin, end in itertools.pairwise(places)], 4)))
+    described = json.loads(index.read_bytes())
+    described["config"] |= {"compression": "zstd", "compression_level": "batch"}
+    described["chunks"][0]["chunk_bytes"] = chunk.stat().st_size
+    index.write_text(json.dumps(described))
+    if not message:
+        assert contents(opened(tmp_path)) == IMAGES
+        return
+    with pytest.raises(BadInput, match=message):
         opened(tmp_path)

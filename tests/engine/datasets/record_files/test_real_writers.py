@@ -104,9 +104,11 @@ _WRITE_LITDATA = """
 import json, os, sys
 from PIL import Image
 from litdata.streaming.cache import Cache
-out, rows, compression, form = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3] or None, sys.argv[4]
+out, rows, compression, form = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], sys.argv[4]
 os.makedirs(out)
-cache = Cache(out, chunk_size=5, compression=compression)
+codec, _, level = compression.partition("/")
+more = {"compression": codec, "compression_level": level} if codec else {}
+cache = Cache(out, chunk_size=5, **more)
 for at, (path, label, name) in enumerate(rows):
     image = Image.open(path)
     cache[at] = {"image": image, "label": label, "name": name} if form == "dict" else (image, label, name)
@@ -114,6 +116,7 @@ cache.done()
 cache.merge()
 print(json.dumps(sorted(os.listdir(out))))
 """
+_LEVELS = ("chunk", "batch", "sample")
 _READ_LITDATA = """
 import json, sys
 from litdata import StreamingDataset
@@ -122,8 +125,9 @@ print(json.dumps([[int(one["label"]), one["name"]] for one in (data[at] for at i
 """
 
 
-@pytest.mark.parametrize("compression", ["", "zstd"])
-@pytest.mark.parametrize("form", ["dict", "tuple"])
+@pytest.mark.parametrize(
+    ("compression", "form"), [("", "dict"), ("", "tuple"), *((f"zstd/{level}", "dict") for level in _LEVELS)]
+)
 def test_litdata(samples: list[Sample], tmp_path: Path, compression: str, form: str) -> None:
     pytest.importorskip("litdata", reason="litdata is not installed (pip install -e '.[frameworks]')")
     rows = _files(samples, tmp_path)
@@ -138,7 +142,7 @@ def test_litdata(samples: list[Sample], tmp_path: Path, compression: str, form: 
     if compression:
         return
     own = samples if form == "dict" else [tuple(sample.values()) for sample in samples]
-    litdata(tmp_path / "own", own, ["jpeg", "int", "str"], per_chunk=5)  # type: ignore[arg-type]
+    litdata(tmp_path / "own", own, ["jpeg", "int", "str"], per_chunk=5)
     real, ours = (json.loads((tmp_path / folder / "index.json").read_bytes()) for folder in ("train", "own"))
     assert ours["chunks"] == real["chunks"]
     for key in ("data_format", "data_spec", "compression"):

@@ -12,7 +12,7 @@ from gputrain.engine.datasets.record_files.found_images import LABEL_NAMES
 
 INDEX = "index.json"
 _AUTO = "auto"
-_IMAGES = ("jpeg", "png", "tifffile", "file")
+_IMAGES = ("jpeg", "png", "image", "tifffile", "file")
 """Encodings of image files."""
 _BYTES = "bytes"
 INTEGERS = {

@@ -16,7 +16,7 @@ from helpers.training.training_tools import draw_images
 from gputrain.engine.datasets.image_set import scan
 from gputrain.engine.datasets.shards import shard_split
 
-pytestmark = pytest.mark.frameworks
+pytestmark = pytest.mark.formats
 _COLUMNS = {"image": "jpeg", "label": "int", "name": "str"}
 
 
@@ -66,7 +66,7 @@ print(json.dumps([[one["label"], one["name"], one["image"].size] for one in (dat
 
 @pytest.mark.parametrize("compression", ["", "zstd:7", "gz", "bz2", "br:3", "snappy"])
 def test_mds(samples: list[Sample], tmp_path: Path, compression: str) -> None:
-    pytest.importorskip("streaming", reason="mosaicml-streaming is not installed (pip install -e '.[frameworks]')")
+    pytest.importorskip("streaming", reason="mosaicml-streaming is not installed (pip install -e '.[formats]')")
     rows = _files(samples, tmp_path)
     shards = run(_WRITE_MDS, str(tmp_path / "train"), json.dumps(rows), json.dumps(_COLUMNS), compression)
     assert shards > 1
@@ -111,7 +111,9 @@ more = {"compression": codec, "compression_level": level} if codec else {}
 cache = Cache(out, chunk_size=5, **more)
 for at, (path, label, name) in enumerate(rows):
     image = Image.open(path)
-    cache[at] = {"image": image, "label": label, "name": name} if form == "dict" else (image, label, name)
+    if form == "path":
+        image = path
+    cache[at] = {"image": image, "label": label, "name": name} if form != "tuple" else (image, label, name)
 cache.done()
 cache.merge()
 print(json.dumps(sorted(os.listdir(out))))
@@ -126,20 +128,21 @@ print(json.dumps([[int(one["label"]), one["name"]] for one in (data[at] for at i
 
 
 @pytest.mark.parametrize(
-    ("compression", "form"), [("", "dict"), ("", "tuple"), *((f"zstd/{level}", "dict") for level in _LEVELS)]
+    ("compression", "form"),
+    [("", "dict"), ("", "path"), ("", "tuple"), *((f"zstd/{level}", "dict") for level in _LEVELS)],
 )
 def test_litdata(samples: list[Sample], tmp_path: Path, compression: str, form: str) -> None:
-    pytest.importorskip("litdata", reason="litdata is not installed (pip install -e '.[frameworks]')")
+    pytest.importorskip("litdata", reason="litdata is not installed (pip install -e '.[formats]')")
     rows = _files(samples, tmp_path)
     names = run(_WRITE_LITDATA, str(tmp_path / "train"), json.dumps(rows), compression, form)
     assert "index.json" in names
     assert len(names) == 4
-    if form == "dict":
+    if form != "tuple":
         check(tmp_path, "litdata", samples)
     else:
         found = shard_split.open_split(data(tmp_path, "litdata", label_key="1"), "train")
         assert [found.images.read(at) for at in range(len(samples))] == [sample["image"] for sample in samples]
-    if compression:
+    if compression or form == "path":
         return
     own = samples if form == "dict" else [tuple(sample.values()) for sample in samples]
     litdata(tmp_path / "own", own, ["jpeg", "int", "str"], per_chunk=5)

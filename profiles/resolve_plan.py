@@ -17,6 +17,7 @@ from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import engine_choice, settings, value_range
 from gputrain.engine.configuration.sections.data_settings import AUTO, SHARDED
 from gputrain.engine.datasets.image_count import count_data
+from gputrain.engine.datasets.record_files import split_index
 from gputrain.engine.datasets.shards import shard_patterns
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts
@@ -88,6 +89,7 @@ def resolve_plan(
     doubts = () if missing else _choose_value_range(wanted, layers)
     if not missing and not machine.assumed:
         _choose_order(wanted, layers)
+        doubts += _page_doubts(wanted)
     known = rate
     if known is None and not engine_choice.is_keras(wanted):  # references are of torch
         known = reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
@@ -123,11 +125,27 @@ def _choose_order(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> Non
         note = "auto: remote shards come one after the other, ahead of their use"
         layers.append(SettingsLayer("this storage", {"shuffle": "shards"}, note))
         return
+    if wanted["dataset"] in split_index.LISTED and split_index.is_compressed(
+        wanted["data_dir"], wanted["train_split"], wanted["dataset"]
+    ):
+        note = "auto: compressed shards are unpacked one after the other, ahead of their use"
+        layers.append(SettingsLayer("these shards", {"shuffle": "shards"}, note))
+        return
     place = find_place(Path(wanted["data_dir"]).expanduser())
     kind = storage_check.kind_of(place) if place else "unknown"
     chosen, why = ("shards", "random reads are slow") if kind in _SLOW_SEEKS else ("global", "random reads are fast")
     note = f"auto: {why} on this storage ({kind})" if kind != "unknown" else "auto: the kind of storage is unknown"
     layers.append(SettingsLayer("this storage", {"shuffle": chosen}, note))
+
+
+def _page_doubts(wanted: Mapping[str, Any]) -> tuple[str, ...]:
+    """A warning of Parquet files of which each image costs many."""
+    if wanted["dataset"] != "parquet" or wanted["cache"] != "none":
+        return ()
+    from gputrain.engine.datasets.shards import shard_preview  # NumPy: no other data set needs it
+
+    warning = shard_preview.page_warning(wanted)
+    return (warning,) if warning else ()
 
 
 _SLOW_SEEKS = ("hdd", "network")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration.sections.data_settings import SHARDED
 from gputrain.engine.datasets import folder_layouts, image_files, label_files
 from gputrain.engine.datasets.class_folder_count import COUNT_SECONDS, TimeLimitReached, count_images
 from gputrain.engine.estimates.host_memory import DataFacts
@@ -130,8 +131,7 @@ def _shards(values: Mapping[str, Any], seconds: float) -> DataFacts | None:
 _COUNTS: Mapping[str, Count] = {
     "demo": _classes,
     "imagefolder": _classes,
-    "webdataset": _shards,
-    "parquet": _shards,
+    **dict.fromkeys(SHARDED, _shards),
     "cifar10": _cifar,
     "300wlp": _300wlp,
     "biwi": _biwi,

@@ -141,8 +141,7 @@ def _check_shards(values: Mapping[str, Any], deadline: float) -> None:
 _CHECKS: Mapping[str, Callable[[Mapping[str, Any], float], None]] = {
     "demo": _classes,
     "imagefolder": _classes,
-    "webdataset": _check_shards,
-    "parquet": _check_shards,
+    **dict.fromkeys(SHARDED, _check_shards),
     "cifar10": _cifar,
     "300wlp": _300wlp,
     "biwi": _biwi,

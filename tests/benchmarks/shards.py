@@ -1,41 +1,45 @@
 """Images per second from shards, beside folders and other readers: ``python tests/benchmarks/shards.py [--json]``.
 
-The same photograph-like JPEGs as files, tar shards and Parquet shards; random resized crops of 224², batches of 64.
+The same photograph-like JPEGs as files and as shards of each format; random resized crops of 224², batches of 64.
 Ratios are of images per CPU-second in the same run, contenders alternating. Peers that are not installed are named with
-the reason. The memory and the opening time of an index of 10 million images are measured, too.
+the reason; `vs_litdata` and `vs_mosaicml` read the same files. `cold_tar_vs_cold_folder` is by the clock: the page
+cache is dropped before each epoch, and a control group limits the disk to so many reads a second. The memory and the
+opening time of an index of 10 million images are measured, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import control_groups
 import harness
-import numpy as np
 import photos
-import torch
+import shards_peers as peers
 from harness import Contender, Pass, Result
+from helpers.training import record_files
 from loader_peers import Setting
-from numpy.lib import format as npy
+from shards_index import index_figures
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_set import ImageSet, scan
-from gputrain.engine.datasets.shards import shard_index, shard_split
-from gputrain.engine.datasets.shards.shard_scan import COLUMNS
+from gputrain.engine.datasets.shards import shard_split
 from gputrain.engine.jobs.pack_shards import PackOrder
 from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.packing.pack_images import SplitPacker
 from gputrain.engine.training.readers.shards import image_set_of
 
-PACKAGES = ("gputrain-tui", "torch", "torchvision", "pillow", "simplejpeg", "webdataset", "datasets", "pyarrow")
+PACKAGES = (
+    *("gputrain-tui", "torch", "torchvision", "pillow", "simplejpeg", "webdataset", "datasets", "pyarrow"),
+    *("litdata", "mosaicml-streaming"),
+)
 RATIOS = {
     "tar_vs_folder": ("tar", "folder"),
     "parquet_vs_folder": ("parquet", "folder"),
@@ -43,8 +47,16 @@ RATIOS = {
     "tar_windows_vs_folder": ("tar_windows", "folder"),
     "tar_vs_webdataset": ("tar", "webdataset"),
     "parquet_vs_hf_datasets": ("parquet", "hf_datasets"),
+    "snappy_vs_hf_datasets": ("snappy", "hf_datasets"),
+    "mds_vs_folder": ("mds", "folder"),
+    "litdata_vs_folder": ("litdata", "folder"),
+    "tfrecord_vs_folder": ("tfrecord", "folder"),
+    "vs_litdata": ("litdata", "litdata_package"),
+    "vs_mosaicml": ("mds", "mosaicml"),
 }
-_ENTRIES = 10_000_000
+COLD = "cold_tar_vs_cold_folder"
+COLD_READS = 100
+"""Reads a second of the throttled disk: those of a hard disk."""
 
 
 def _config(setting: Setting, **values: Any) -> Any:
@@ -95,58 +107,43 @@ def snappy(setting: Setting) -> Pass:
     return _epochs(setting, _sharded(setting, "parquet", "snappy"))
 
 
-def _drain(loader: Any) -> int:
-    return sum(len(labels) for _, labels in loader)
+def mds(setting: Setting) -> Pass:
+    """MDS shards, random access."""
+    return _epochs(setting, _sharded(setting, "mds", "mds"))
 
 
-def _crops(setting: Setting) -> Any:
-    from torchvision import transforms
-
-    return transforms.Compose([transforms.RandomResizedCrop(setting.size, antialias=True), transforms.PILToTensor()])
-
-
-def webdataset(setting: Setting) -> Pass:
-    """webdataset with Pillow, as its documentation shows: shuffled shards and a buffer of 500."""
-    package = import_module("webdataset")
-    shards = sorted(str(path) for path in (setting.scratch / "tar").glob("train-*.tar"))
-    data = package.WebDataset(shards, shardshuffle=len(shards)).shuffle(500).decode("pil").to_tuple("jpg", "cls")
-    data = data.map_tuple(_crops(setting), int).batched(setting.batch_size)
-    loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=setting.workers, persistent_workers=True)
-    return lambda: _drain(loader)
+def litdata(setting: Setting) -> Pass:
+    """Chunks of LitData, random access."""
+    return _epochs(setting, _sharded(setting, "litdata", "litdata"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Cropped:
-    """The transform of a data set of `datasets`."""
-
-    crop: Any
-
-    def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
-        return {"pixels": [self.crop(image.convert("RGB")) for image in rows["image"]], "label": rows["label"]}
+def tfrecord(setting: Setting) -> Pass:
+    """TFRecord files, random access."""
+    return _epochs(setting, _sharded(setting, "tfrecord", "tfrecord"))
 
 
-def _collate(rows: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.stack([row["pixels"] for row in rows]), torch.tensor([row["label"] for row in rows])
+def _cold(folder: Path, one_pass: Pass) -> Pass:
+    """`one_pass` after the files of `folder` have left the page cache."""
+
+    def cold_pass() -> int:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                handle = os.open(path, os.O_RDONLY)
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(handle)
+        return one_pass()
+
+    return cold_pass
 
 
-def hf_datasets(setting: Setting) -> Pass:
-    """datasets with Pillow, random access through its memory-mapped Arrow copy of the Parquet files."""
-    package = import_module("datasets")
-    files = [str(path) for path in (setting.scratch / "snappy").glob("train-*.parquet")]
-    data = package.load_dataset(
-        "parquet", data_files=files, split="train", cache_dir=str(setting.scratch / "hf"), keep_in_memory=False
-    )
-    data.set_transform(_Cropped(_crops(setting)))
-    loader = torch.utils.data.DataLoader(
-        data,
-        batch_size=setting.batch_size,
-        shuffle=True,
-        drop_last=True,
-        num_workers=setting.workers,
-        persistent_workers=True,
-        collate_fn=_collate,
-    )
-    return lambda: _drain(loader)
+def cold_folder(setting: Setting) -> Pass:
+    """One file for each image, from the disk."""
+    return _cold(setting.data / "train", folder(setting))
+
+
+def cold_tar(setting: Setting) -> Pass:
+    """Tar shards as a slow disk suggests them: by windows, from the disk."""
+    return _cold(setting.scratch / "tar", tar_windows(setting))
 
 
 CONTENDERS = (
@@ -155,14 +152,39 @@ CONTENDERS = (
     Contender("tar_windows", "gputrain, tar shards, shuffle=shards", "antialiased", tar_windows),
     Contender("parquet", "gputrain, Parquet", "antialiased", parquet),
     Contender("snappy", "gputrain, Parquet with snappy", "antialiased", snappy),
-    Contender("webdataset", "webdataset, Pillow", "antialiased", webdataset),
-    Contender("hf_datasets", "Hugging Face datasets, Pillow", "antialiased", hf_datasets),
+    Contender("mds", "gputrain, MDS", "antialiased", mds),
+    Contender("litdata", "gputrain, LitData", "antialiased", litdata),
+    Contender("tfrecord", "gputrain, TFRecord", "antialiased", tfrecord),
+    Contender("webdataset", "webdataset, Pillow", "antialiased", peers.webdataset),
+    Contender("hf_datasets", "Hugging Face datasets, Pillow", "antialiased", peers.hf_datasets),
+    Contender("litdata_package", "LitData, torchvision", "antialiased", peers.litdata),
+    Contender("mosaicml", "MosaicML Streaming, Pillow", "antialiased", peers.mosaicml),
 )
+_COLD = (
+    Contender("cold_folder", "gputrain, files, cold", "antialiased", cold_folder),
+    Contender("cold_tar", "gputrain, tar shards, cold", "antialiased", cold_tar),
+)
+
+
+def _prepare_records(setting: Setting, images: ImageSet, shard_bytes: int) -> None:
+    """Write the images in the formats of record files; tests compare these files with those of the real packages."""
+    rows = [(Path(images.path(at)).read_bytes(), int(images.labels[at])) for at in range(len(images))]
+    per_shard = max(1, shard_bytes * len(rows) // sum(len(content) for content, _ in rows))
+    samples: list[record_files.Sample] = [{"image": content, "label": label} for content, label in rows]
+    record_files.mds(setting.scratch / "mds" / "train", samples, {"image": "jpeg", "label": "int"}, per_shard)
+    record_files.litdata(setting.scratch / "litdata" / "train", samples, ["jpeg", "int"], per_shard)
+    for number, start in enumerate(range(0, len(rows), per_shard)):
+        records = [
+            record_files.example({"image/encoded": content, "image/class/label": label})
+            for content, label in rows[start : start + per_shard]
+        ]
+        record_files.tfrecord(setting.scratch / "tfrecord" / f"train-{number:05d}.tfrecord", records)
 
 
 def prepare(setting: Setting, shard_bytes: int) -> str:
     """Write the images as shards; returns the reason if there can be no Parquet files."""
     images = scan(str(setting.data), "train")
+    _prepare_records(setting, images, shard_bytes)
     reason = ""
     for name, form in (("tar", "webdataset"), ("parquet", "parquet")):
         to = setting.scratch / name
@@ -181,53 +203,13 @@ def prepare(setting: Setting, shard_bytes: int) -> str:
     return reason
 
 
-_OPEN = """
-import sys, time
-from pathlib import Path
-from gputrain.engine.datasets.shards.sharded_images import ShardedImages
-def private():
-    with open("/proc/self/smaps_rollup") as file:
-        return 1024 * sum(int(line.split()[1]) for line in file if line.startswith("Private_Dirty"))
-before, began = private(), time.perf_counter()
-images = ShardedImages(Path(sys.argv[1]), sys.argv[2])
-seconds = time.perf_counter() - began
-for index in range(0, len(images), 9973):
-    images.labels[index], images.offsets[index], images.shard_of(index)
-print(seconds, private() - before)
-"""
-
-
-def index_figures(setting: Setting) -> dict[str, float]:
-    """Bytes of an entry on the disk, seconds to open 10 million, and a worker's own memory for them."""
-    os.environ["GPUTRAIN_CACHE"] = str(setting.scratch / "cache")
-    config = _config(setting, data_dir=str(setting.scratch / "tar"), dataset="webdataset")
-    began = time.perf_counter()
-    shards = shard_split.shard_set(config.data, "train", "train_split")
-    folder = shard_index.ensure_index(shards)
-    seconds, images = time.perf_counter() - began, len(np.load(folder / "labels.npy", mmap_mode="r"))
-    large = setting.scratch / "large-index"
-    large.mkdir(exist_ok=True)
-    (large / shard_index.FACTS).write_bytes((folder / shard_index.FACTS).read_bytes())
-    size = 0
-    for name, kind in COLUMNS.items():
-        with (large / f"{name}.npy").open("wb") as file:
-            npy.write_array_header_1_0(
-                file, {"descr": np.dtype(kind).str, "fortran_order": False, "shape": (_ENTRIES,)}
-            )
-            file.truncate(file.tell() + _ENTRIES * np.dtype(kind).itemsize)
-            size += np.dtype(kind).itemsize
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    ran = subprocess.run(
-        [sys.executable, "-c", _OPEN, large, shards.root], env=environment, capture_output=True, text=True, check=True
-    )
-    opened, private = ran.stdout.split()
-    return {
-        "bytes_per_image": size,
-        "seconds_to_open_10_million": float(opened),
-        "private_bytes_of_a_worker": float(private),
-        "seconds_to_build": seconds,
-        "images_built": images,
-    }
+def compare_cold(setting: Setting, rounds: int) -> tuple[dict[str, Result], str]:
+    """Results of the cold contenders, and the reason if there are none."""
+    try:
+        with control_groups.limited(control_groups.disk_reads(setting.scratch, COLD_READS)):
+            return {one.contender.key: one for one in harness.compare(_COLD, setting, rounds)}, ""
+    except control_groups.NoGroup as error:
+        return {}, str(error)
 
 
 def _table(results: dict[str, Result]) -> str:
@@ -258,7 +240,12 @@ def main() -> None:
         chosen = [c for c in CONTENDERS if not options.only or c.key in options.only]
         results = {result.contender.key: result for result in harness.compare(chosen, setting, options.rounds)}
         index = index_figures(setting)
-    pairs = {name: harness.ratio(results, *keys) for name, keys in RATIOS.items()}
+        pairs = {name: harness.ratio(results, *keys) for name, keys in RATIOS.items()}
+        pairs[COLD] = (None, "not run")
+        if not options.only or COLD in options.only:
+            cold, why = compare_cold(setting, min(options.rounds, 3))
+            results |= cold
+            pairs[COLD] = (None, why) if why else harness.ratio(cold, "cold_tar", "cold_folder", wall=True)
     if options.json:
         figures: dict[str, Any] = {
             key: {

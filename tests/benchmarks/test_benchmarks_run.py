@@ -82,12 +82,17 @@ def test_checkpoint() -> None:
 
 def test_shards(tmp_path: Path) -> None:
     small = ("--images", "128", "--rounds", "1", "--workers", "1", "--shard-mib", "2", "--folder", str(tmp_path))
-    found = answer(str(HERE / "shards.py"), "--json", *small, "--only", "folder", "tar", "parquet")
-    for key in ("folder", "tar", "parquet"):
+    found = answer(
+        str(HERE / "shards.py"), "--json", *small, "--only", "folder", "tar", "parquet", "mds", "litdata", "tfrecord"
+    )
+    for key in ("folder", "tar", "parquet", "mds", "litdata", "tfrecord"):
         assert found["figures"][key]["images_per_second"] > 0, found
     assert found["ratios"]["tar_vs_folder"] > 0
     assert found["ratios"]["tar_vs_webdataset"] is None
     assert found["reasons"]["tar_vs_webdataset"] == "not run"
+    for name in ("vs_litdata", "vs_mosaicml", "parquet_vs_hf_datasets", "cold_tar_vs_cold_folder"):
+        assert found["ratios"][name] is None
+        assert found["reasons"][name] == "not run"
     assert found["figures"]["index"]["bytes_per_image"] <= 40
 
 

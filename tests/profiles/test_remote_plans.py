@@ -15,7 +15,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_count import count_data
 from gputrain.engine.datasets.shards import shard_index, shard_preview
-from gputrain.engine.datasets.shards.shard_index import ShardSet
+from gputrain.engine.datasets.shards.shard_set import ShardSet
 from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.planning.plan import Plan
 from gputrain.profiles.resolve_plan import resolve_plan
@@ -72,7 +72,7 @@ def test_indexed_shards_are_counted(machine: Machine, server: ShardServer, monke
         ({**SPLITS, "val_split": "val-7.tar"}, "/val-7.tar: it does not exist"),
         (
             {**SPLITS, "dataset": "300wlp"},
-            "data_dir: a URL is read for shards alone (dataset=webdataset, dataset=parquet)",
+            "data_dir: a URL is read for shards alone (dataset=webdataset, dataset=parquet, dataset=mds, ",
         ),
     ],
 )

@@ -61,6 +61,23 @@ def test_parquet_is_recognized(machine: Machine, tmp_path: Path) -> None:
     assert facts.train_images == 2
 
 
+@pytest.mark.parametrize(("codec", "rows", "warned"), [("snappy", 50, True), ("snappy", 2, False), ("none", 50, False)])
+def test_large_compressed_pages_are_warned_of_with_their_cost(
+    machine: Machine, tmp_path: Path, codec: str, rows: int, warned: bool
+) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install -e '.[dev]')")
+    images: list[tuple[bytes | None, int | None]] = [(b"%d" % number * 50_000, 0) for number in range(50)]
+    for split in ("train", "val"):
+        parquet(tmp_path / f"{split}-00000-of-00001.parquet", images, compression=codec, row_group_size=rows)
+    warnings = [text for text in plan(machine, tmp_path).warnings if "compressed with" in text]
+    assert len(warnings) == warned
+    if warned:
+        assert "SNAPPY in pages of 50 images" in warnings[0]
+        assert " MiB, " in warnings[0]
+        assert " ms an image here" in warnings[0]
+        assert not [text for text in plan(machine, tmp_path, cache="disk").warnings if "compressed with" in text]
+
+
 @pytest.mark.parametrize(("kind", "order"), [("hdd", "shards"), ("network", "shards"), ("nvme", "global")])
 def test_the_order_suits_the_storage(
     machine: Machine, shards: Path, monkeypatch: pytest.MonkeyPatch, kind: str, order: str

@@ -19,7 +19,7 @@ INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 CropMode = Literal["center", "squash"]
 """How validation images become square, see `DataConfig.crop_mode`."""
 CROP_MODES: tuple[CropMode, ...] = ("center", "squash")
-SHARDED = ("webdataset", "parquet")
+SHARDED = ("webdataset", "parquet", "mds", "litdata", "tfrecord")
 """Values of `dataset` whose images lie in shards."""
 UNCACHED = {
     "cifar10": "the images are already in memory",
@@ -32,10 +32,23 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The data, and how batches reach the device."""
 
     dataset: Annotated[
-        Literal["demo", "imagefolder", "webdataset", "parquet", "cifar10", "300wlp", "biwi", "clips", "custom"],
+        Literal[
+            "demo",
+            "imagefolder",
+            "webdataset",
+            "parquet",
+            "mds",
+            "litdata",
+            "tfrecord",
+            "cifar10",
+            "300wlp",
+            "biwi",
+            "clips",
+            "custom",
+        ],
         Meta(
             description="layout of the data: demo is generated once, imagefolder has one folder per class, "
-            "webdataset and parquet are shards"
+            "webdataset, parquet, mds (MosaicML Streaming), litdata and tfrecord are shards"
         ),
     ] = "demo"
     data_dir: Annotated[
@@ -62,16 +75,16 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(
             min_length=1,
-            description="file of a tar sample (jpg, or left.jpg;left.png), or Parquet column, with the image; "
-            "auto: the only one",
+            description="file of a tar sample (jpg, or left.jpg;left.png), Parquet or MDS column, LitData leaf or "
+            "TFRecord feature with the image; auto: the only one, or image/encoded",
         ),
     ] = AUTO
     label_key: Annotated[
         str,
         Meta(
             min_length=1,
-            description="file of a tar sample (cls, json.label), or Parquet column, with the class; auto: cls or json, "
-            "or a ClassLabel column",
+            description="file of a tar sample (cls, json.label), Parquet or MDS column, LitData leaf or TFRecord "
+            "feature with the class; auto: cls or json, a ClassLabel column, label, class, or image/class/label",
         ),
     ] = AUTO
     shuffle: Annotated[

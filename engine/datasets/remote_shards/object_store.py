@@ -28,6 +28,13 @@ class RemoteFileChanged(RemoteError):  # noqa: N818 - reads as what it is
         super().__init__(url, CHANGED, passing=False)
 
 
+class RemoteFileDamaged(RemoteError):  # noqa: N818 - reads as what it is
+    """A compressed file cannot be unpacked."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(url, f"it cannot be unpacked: {why}", passing=False)
+
+
 class RemoteFileMissing(RemoteError):  # noqa: N818 - reads as what it is
     """There is no such file."""
 

@@ -1,21 +1,24 @@
-"""The shards of a split that are remote: each is fetched into the cache of the machine before it is read."""
+"""The shards of a split that are remote or compressed: each comes into the cache of the machine before it is read."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gputrain.engine.common import remote_urls
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.datasets.remote_shards.choose_store import store_of
 from gputrain.engine.datasets.remote_shards.object_store import (
     ObjectStore,
     RemoteError,
     RemoteFileChanged,
+    RemoteFileDamaged,
     RemoteStat,
 )
 from gputrain.engine.datasets.remote_shards.shard_cache import CacheFull, ShardCache, Wanted
+from gputrain.engine.datasets.remote_shards.unpacking import NOT_PACKED, Packing
 
 OnDownload = Callable[[float, int], None]
 """Called with the seconds that a reader waited for a shard, and the bytes that it downloaded itself."""
@@ -36,7 +39,7 @@ class RemoteShardFiles:
         self._wanted, self.limit = list(wanted), limit
         self._cache = ShardCache(remote_urls.shard_cache_home(), limit)
         self._store: ObjectStore | None = None
-        self._changed: set[int] = set()
+        self._lost: dict[int, RemoteFileChanged | RemoteFileDamaged] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_store": None}
@@ -48,16 +51,24 @@ class RemoteShardFiles:
         """The URL of a shard."""
         return self._wanted[shard].url
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the shards are files of this machine, which are only unpacked."""
+        return not is_url(self._wanted[0].url)
+
     def size(self, shard: int) -> int:
-        """Bytes of a shard."""
-        return self._wanted[shard].stat.size
+        """Bytes of a shard in the cache."""
+        return self._wanted[shard].size
 
     def open_cached(self, shard: int) -> int | None:
         """A handle of a shard that is in the cache, which stays there until it is closed; None if it is not there."""
         return self._cache.open(self._wanted[shard])
 
     def open(self, shard: int, on_download: OnDownload = _uncounted) -> int:
-        """The same, after fetching it if needed. Raises RemoteFileChanged, and BadInput if it cannot be fetched."""
+        """The same, after fetching it if needed.
+
+        Raises RemoteFileChanged or RemoteFileDamaged, and BadInput if it cannot be fetched.
+        """
         handle = self.open_cached(shard)
         if handle is not None:
             return handle
@@ -86,21 +97,26 @@ class RemoteShardFiles:
             time.sleep(_POLL_SECONDS)
 
     def fetch(self, shard: int, on_bytes: Callable[[int], None], *, wait: bool = True) -> int | None:
-        """See `ShardCache.fetch`. Raises RemoteFileChanged, BadInput, and what `on_bytes` raises."""
-        if shard in self._changed:
-            raise RemoteFileChanged(self.url(shard))
+        """See `ShardCache.fetch`. Raises RemoteFileChanged, RemoteFileDamaged, BadInput, and what `on_bytes` raises."""
+        if (lost := self._lost.get(shard)) is not None:
+            raise lost
         if self._store is None:
             self._store = store_of(self.url(shard))
         try:
             return self._cache.fetch(self._store, self._wanted[shard], on_bytes, wait=wait)
-        except RemoteFileChanged:
+        except (RemoteFileChanged, RemoteFileDamaged) as error:
             # Each of its images would ask again.
-            self._changed.add(shard)
+            self._lost[shard] = error
             raise
         except RemoteError as error:
             raise BadInput(str(error)) from None
 
 
-def wanted_of(url: str, size: int, version: int, sha256: str = "") -> Wanted:
+def wanted_of(url: str, size: int, version: int, sha256: str = "", packing: Packing = NOT_PACKED) -> Wanted:
     """The shard as an index describes it."""
-    return Wanted(url, RemoteStat(size, version, f"sha256:{sha256}" if sha256 else ""))
+    return Wanted(url, RemoteStat(size, version, f"sha256:{sha256}" if sha256 else ""), packing)
+
+
+def packing_of(facts: Mapping[str, Any]) -> Packing:
+    """How a shard is compressed, by the facts of an index."""
+    return Packing(facts.get("packed", ""), facts.get("unpacked", 0), facts.get("exact", True))

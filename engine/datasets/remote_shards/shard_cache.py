@@ -1,4 +1,6 @@
-"""The local cache of remote shards: bounded, shared by all processes and runs of a machine, by locks of the kernel.
+"""The local cache of remote shards, and of compressed ones, which it holds unpacked.
+
+It is bounded, and shared by all processes and runs of a machine, by locks of the kernel.
 
 A shard appears when it is complete and verified, under a name that has its version: it never changes. Who reads one
 holds a shared lock; eviction takes the lock exclusively, least recently used first, so that a shard in use stays. Locks
@@ -24,6 +26,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets.remote_shards.object_store import ObjectStore, RemoteStat
 from gputrain.engine.datasets.remote_shards.shard_download import OnBytes, download
+from gputrain.engine.datasets.remote_shards.unpacking import NOT_PACKED, Packing
 
 _RESERVE, _MOST_RESERVED = 0.05, 5 << 30
 """Share of the disk, and bytes, that are left free."""
@@ -40,12 +43,26 @@ class Wanted(NamedTuple):
     """A remote file as it is to be cached."""
 
     url: str
+    """Its URL, or its path on this machine."""
     stat: RemoteStat
+    packing: Packing = NOT_PACKED
+    """How it is compressed: the cache holds it unpacked."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes in the cache, maybe as an estimate."""
+        return self.packing.size if self.packing.codec else self.stat.size
+
+    def fits(self, size: int) -> bool:
+        """Whether a file of `size` bytes in the cache may be this one."""
+        return size == self.size or not self.packing.exact
 
     @property
     def name(self) -> str:
         """Its name in the cache."""
         described = f"{self.url}\n{self.stat.size}\n{self.stat.version}\n{self.stat.digest}"
+        if self.packing.codec:
+            described += f"\n{self.packing.codec} {self.packing.size}"
         key = hashlib.sha256(described.encode("utf-8", "surrogateescape")).hexdigest()[:24]
         return f"{key}-{self.url.rpartition('/')[2][-100:]}"
 
@@ -63,7 +80,7 @@ class ShardCache:
     def holds(self, wanted: Wanted) -> bool:
         """Whether the file is in the cache, as a whole."""
         try:
-            return self.path(wanted).stat().st_size == wanted.stat.size
+            return wanted.fits(self.path(wanted).stat().st_size)
         except OSError:
             return False
 
@@ -74,7 +91,7 @@ class ShardCache:
         except FileNotFoundError:
             return None
         # Without waiting: who has the lock exclusively removes the file.
-        if _locked(handle, fcntl.LOCK_SH) and os.fstat(handle).st_size == wanted.stat.size:
+        if _locked(handle, fcntl.LOCK_SH) and wanted.fits(os.fstat(handle).st_size):
             return handle
         os.close(handle)
         return None
@@ -129,14 +146,14 @@ class ShardCache:
         try:
             for attempt in (1, 2):
                 try:
-                    download(store, wanted.url, wanted.stat, handle, on_bytes)
+                    download(store, wanted.url, wanted.stat, handle, on_bytes, wanted.packing)
                     os.fsync(handle)
                     break
                 except OSError as error:
                     if attempt == 2 or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                         raise
                     # Another program has taken the space meanwhile.
-                    self.make_room(wanted.stat.size)
+                    self.make_room(wanted.size)
             os.rename(name, self.path(wanted))  # noqa: PTH104
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
@@ -151,10 +168,10 @@ class ShardCache:
         try:
             fcntl.flock(room, fcntl.LOCK_EX)
             self._remove_abandoned()
-            self.make_room(wanted.stat.size)
+            self.make_room(wanted.size)
             handle, name = tempfile.mkstemp(suffix=_PART, prefix=".", dir=self.folder)
             fcntl.flock(handle, fcntl.LOCK_SH)
-            os.ftruncate(handle, wanted.stat.size)
+            os.ftruncate(handle, wanted.size)
             return handle, name
         finally:
             os.close(room)

@@ -32,7 +32,7 @@ def packed_part(url: str, size: int, dataset: str, image_key: str, label_key: st
 
     Raises BadInput if the store cannot be read.
     """
-    images, labels = _KEYS[dataset]
+    images, labels = _KEYS.get(dataset, ((), ()))
     if image_key not in images or label_key not in labels:
         return None
     content = remote_listing.content_of(f"{url}{SUFFIX}")

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.record_files.found_images import LABEL_NAMES
 from gputrain.engine.datasets.shards.shard_patterns import shown
 from gputrain.engine.datasets.shards.tar_samples import AUTO
 
 INSTALL = "pip install 'gputrain-tui[parquet]'"
-_LABELS = ("label", "labels", "cls", "class", "target", "fine_label")
-"""Columns that `label_key: auto` looks for if the schema names no ClassLabel."""
 _BYTES = "bytes"
 """The field of Hugging Face's struct that holds the file."""
 
@@ -45,6 +44,11 @@ def columns_of(path: str, schema: Any, image_key: str, label_key: str) -> Column
     if isinstance(names, dict):  # older versions of datasets: number → name
         names = [names[key] for key in sorted(names, key=int)]
     return Columns(image, label, [str(name) for name in names])
+
+
+def image_of(path: str, schema: Any, image_key: str) -> str:
+    """The path of the images' leaf column alone. Raises BadInput."""
+    return _image(path, schema, _features(schema), image_key)
 
 
 def _features(schema: Any) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def _label(path: str, schema: Any, features: dict[str, Any], wanted: str) -> str
     named = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
     if len(named) > 1:
         raise _fault(path, schema, f"has {len(named)} columns of classes", "label_key")
-    found = named or [name for name in _LABELS if name in schema.names]
+    found = named or [name for name in LABEL_NAMES if name in schema.names]
     if not found:
         raise _fault(path, schema, "has no column of classes", "label_key")
     return str(found[0])

@@ -11,7 +11,9 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
+
+from gputrain.engine.datasets.record_files import thrift_compact
 
 DATA, DICTIONARY, DATA_V2 = 0, 2, 3
 """Types of pages."""
@@ -59,7 +61,7 @@ def read_header(read: Read, offset: int) -> PageHeader:
     while True:
         data = read(offset, length)
         try:
-            fields, used = _struct(data, 0)
+            fields, used = thrift_compact.struct(data, 0)
             break
         except IndexError:
             if len(data) < length or length >= _LARGEST_HEADER:
@@ -131,7 +133,7 @@ def hybrid(data: bytes, width: int, count: int) -> list[int]:
     mask = (1 << width) - 1
     try:
         while len(found) < count:
-            head, position = _varint(data, position)
+            head, position = thrift_compact.varint(data, position)
             if head & 1:
                 size = (head >> 1) * width
                 bits = int.from_bytes(data[position : position + size], "little")
@@ -239,73 +241,3 @@ def _word(read: Read, at: int) -> int:
     if len(data) < 4:
         raise ValueError("the page is cut off")
     return int(struct.unpack("<I", data)[0])
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-
-
-def _signed(data: bytes, position: int) -> tuple[int, int]:
-    value, position = _varint(data, position)
-    return (value >> 1) ^ -(value & 1), position
-
-
-def _struct(data: bytes, position: int) -> tuple[dict[int, Any], int]:
-    """A struct in Thrift's compact protocol: fields by number, and the offset behind it.
-
-    Raises IndexError where the data end.
-    """
-    fields: dict[int, Any] = {}
-    number = 0
-    while True:
-        head = data[position]
-        position += 1
-        if not head:
-            return fields, position
-        if head >> 4:
-            number += head >> 4
-        else:
-            number, position = _signed(data, position)
-        fields[number], position = _value(data, position, head & 15)
-
-
-def _value(data: bytes, position: int, kind: int) -> tuple[Any, int]:
-    if kind in (1, 2):
-        return kind == 1, position
-    if kind == 3:
-        return data[position], position + 1
-    if kind in (4, 5, 6):
-        return _signed(data, position)
-    if kind == 7:
-        return None, position + 8
-    if kind == 8:
-        length, position = _varint(data, position)
-        if position + length > len(data):
-            raise IndexError
-        return None, position + length
-    if kind in (9, 10):
-        return _list(data, position)
-    if kind == 12:
-        return _struct(data, position)
-    raise ValueError("no page header")
-
-
-def _list(data: bytes, position: int) -> tuple[None, int]:
-    head = data[position]
-    position += 1
-    count = head >> 4
-    if count == 15:
-        count, position = _varint(data, position)
-    for _ in range(count):
-        if head & 15 in (1, 2):
-            position += 1
-        else:
-            _, position = _value(data, position, head & 15)
-    return None, position

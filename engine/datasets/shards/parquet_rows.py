@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.record_files.file_window import FileWindow
 from gputrain.engine.datasets.shards import parquet_pages
-from gputrain.engine.datasets.shards.parquet_columns import columns_of, pyarrow_parquet
-from gputrain.engine.datasets.shards.parquet_pages import Span
+from gputrain.engine.datasets.shards.parquet_columns import columns_of, image_of, pyarrow_parquet
+from gputrain.engine.datasets.shards.parquet_pages import PagedValue, Span
 from gputrain.engine.datasets.shards.shard_patterns import shown
 from gputrain.engine.datasets.shards.shard_scan import LONGEST, ShardScan
 
-_WINDOW = 4096
 _UNCOMPRESSED = "UNCOMPRESSED"
 
 
@@ -41,11 +41,8 @@ def scan_parquet(path: str, image_key: str, label_key: str, on_row: Callable[[in
     with file:
         columns = columns_of(path, file.schema_arrow, image_key, label_key)
         scan.classes = columns.classes
-        leaf = next(place for place in range(len(file.schema.names)) if file.schema.column(place).path == columns.image)
-        described = file.schema.column(leaf)
-        if described.max_repetition_level:
-            raise BadInput(f"{shown(path)}: '{plain(columns.image, 60)}' is a list; one image a row is read")
-        scan.levels = described.max_definition_level
+        leaf = _leaf(path, file, columns.image)
+        scan.levels = file.schema.column(leaf).max_definition_level
         scan.codec = _codec(path, file.metadata, leaf)
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -55,6 +52,35 @@ def scan_parquet(path: str, image_key: str, label_key: str, on_row: Callable[[in
         finally:
             os.close(handle)
     return scan
+
+
+def _leaf(path: str, file: Any, image: str) -> int:
+    """The number of the leaf column of the images."""
+    found = next(place for place in range(len(file.schema.names)) if file.schema.column(place).path == image)
+    if file.schema.column(found).max_repetition_level:
+        raise BadInput(f"{shown(path)}: '{plain(image, 60)}' is a list; one image a row is read")
+    return found
+
+
+def first_page(path: str, image_key: str) -> PagedValue | None:
+    """The first image in the first page of a compressed file; None if it is not compressed, or cannot be read.
+
+    Raises BadInput as `scan_parquet`, and OSError.
+    """
+    parquet = pyarrow_parquet()
+    import pyarrow as pa
+
+    try:
+        with parquet.ParquetFile(path) as file, open(path, "rb") as content:  # noqa: PTH123
+            leaf = _leaf(path, file, image_of(path, file.schema_arrow, image_key))
+            codec = _codec(path, file.metadata, leaf)
+            if not codec or not file.metadata.num_rows:
+                return None
+            level = file.schema.column(leaf).max_definition_level
+            place = next(_places(_Chunk(content.fileno(), file.metadata.row_group(0).column(leaf), level, packed=True)))
+    except (pa.ArrowException, ValueError, LookupError):
+        return None
+    return PagedValue((0, place.offset), place.length, place.extra, codec, level)
 
 
 def check_columns(path: str, image_key: str, label_key: str) -> None:
@@ -114,18 +140,12 @@ class _Chunk:
     """The pages of a column in a row group."""
 
     def __init__(self, handle: int, described: Any, level: int, *, packed: bool) -> None:
-        self._handle, self.level, self.packed = handle, level, packed
+        self.level, self.packed = level, packed
         dictionary = described.dictionary_page_offset
         self.start = min(described.data_page_offset, dictionary or described.data_page_offset)
         self.values = described.num_values
-        self._window, self._at = b"", 0
-
-    def read(self, offset: int, length: int) -> bytes:
+        self.read = FileWindow(handle).read
         """See `parquet_pages.Read`."""
-        begin = offset - self._at
-        if begin < 0 or begin + length > len(self._window):
-            self._window, self._at, begin = os.pread(self._handle, max(length, _WINDOW), offset), offset, 0
-        return self._window[begin : begin + length]
 
 
 def _places(chunk: _Chunk) -> Iterator[_Place]:

@@ -17,22 +17,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.datasets.remote_shards import remote_listing
-from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged
-from gputrain.engine.datasets.remote_shards.remote_shard_files import RemoteShardFiles, wanted_of
-from gputrain.engine.datasets.shards import packed_index, parquet_rows, shard_scan, tar_samples
+from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged, RemoteFileDamaged
+from gputrain.engine.datasets.remote_shards.remote_shard_files import RemoteShardFiles, packing_of, wanted_of
+from gputrain.engine.datasets.shards import packed_index, shard_scan
+from gputrain.engine.datasets.shards.scan_shard import scan_shard
 from gputrain.engine.datasets.shards.shard_patterns import shown
 from gputrain.engine.datasets.shards.shard_scan import COLUMNS, ShardPart, ShardScan
+from gputrain.engine.datasets.shards.shard_set import ShardSet, ShardStat
 
 FORMAT = 1
 """Version of the files."""
@@ -43,48 +43,6 @@ _POLL_SECONDS = 0.2
 
 OnFound = Callable[[int], None]
 """Called repeatedly with the images found so far; may raise to stop the scan."""
-
-
-class ShardStat(NamedTuple):
-    """A shard's file as it was when it was indexed."""
-
-    size: int
-    mtime: int
-    """Modification time in ns; of a remote shard its version, see `RemoteStat`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardSet:
-    """The shards of a split, and how they are read."""
-
-    dataset: str
-    """``webdataset`` or ``parquet``."""
-    paths: tuple[str, ...]
-    image_key: str
-    label_key: str
-    cache_bytes: int = 0
-    """Limit of the cache of remote shards; 0: what the disk has."""
-
-    @property
-    def root(self) -> str:
-        """The folder to which the shards' names are relative, or its URL."""
-        folders = [os.path.dirname(path) for path in self.paths]  # noqa: PTH120
-        if not self.is_remote:
-            return os.path.commonpath(folders)
-        # Without the scheme, whose two slashes would become one.
-        common = os.path.commonpath([folder.partition("://")[2] for folder in folders])
-        return f"{self.paths[0].partition('://')[0]}://{common}"
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the shards come from an object store or a web server."""
-        return is_url(self.paths[0])
-
-    def names(self) -> list[str]:
-        """The shards' names, relative to `root`."""
-        if self.is_remote:
-            return [path.removeprefix(f"{self.root}/") for path in self.paths]
-        return [os.path.relpath(path, self.root) for path in self.paths]
 
 
 def home() -> Path:
@@ -134,13 +92,17 @@ def ensure_index(shards: ShardSet, on_found: OnFound = lambda found: None) -> Pa
 def _key(shards: ShardSet, stats: Sequence[ShardStat]) -> str:
     rows = [[name, *stat] for name, stat in zip(shards.names(), stats, strict=True)]
     described = [FORMAT, shards.dataset, shards.image_key, shards.label_key, rows]
-    if shards.is_remote:  # a server may say nothing of versions
+    if shards.is_fetched:  # a server may say nothing of versions; and the cache's names have the whole path
         described.append(shards.root)
+    if shards.listed:
+        described.append([shard[1:] for shard in shards.listed])
     return hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _part_path(shards: ShardSet, path: str, stat: ShardStat) -> Path:
-    described = [FORMAT, shards.dataset, shards.image_key, shards.label_key, path, *stat]
+def _part_path(shards: ShardSet, number: int, stat: ShardStat) -> Path:
+    described: list[Any] = [FORMAT, shards.dataset, shards.image_key, shards.label_key, shards.paths[number], *stat]
+    if shards.listed:
+        described.append(shards.listed[number][1:])
     key = hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return home() / "parts" / f"{key}.npz"
 
@@ -182,7 +144,7 @@ def _scan(shards: ShardSet, stats: Sequence[ShardStat], on_found: OnFound) -> li
     progress = _Progress()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="shards") as pool:
         jobs: list[Future[ShardPart]] = [
-            pool.submit(_part, shards, path, stat, progress) for path, stat in zip(shards.paths, stats, strict=True)
+            pool.submit(_part, shards, number, stat, progress) for number, stat in enumerate(stats)
         ]
         try:
             pending: set[Future[ShardPart]] = set(jobs)
@@ -198,15 +160,16 @@ def _scan(shards: ShardSet, stats: Sequence[ShardStat], on_found: OnFound) -> li
     return [job.result() for job in jobs]
 
 
-def _part(shards: ShardSet, path: str, stat: ShardStat, progress: _Progress) -> ShardPart:
+def _part(shards: ShardSet, number: int, stat: ShardStat, progress: _Progress) -> ShardPart:
     """A shard's part, from an earlier scan or a new one."""
-    kept, found = _part_path(shards, path, stat), progress.of(path)
+    path = shards.paths[number]
+    kept, found = _part_path(shards, number, stat), progress.of(path)
     part = shard_scan.read_part(kept)
     if part is None:
-        if shards.is_remote:
-            part = _packed_part(shards, path, stat) or _scan_remote(shards, path, stat, found)
+        if shards.is_fetched:
+            part = _packed_part(shards, path, stat) or _scan_fetched(shards, number, stat, found)
         else:
-            part = shard_scan.stored(_scan_one(shards, path, found))
+            part = shard_scan.stored(scan_shard(shards, number, path, found))
             if _stat(path) != stat:
                 raise BadInput(f"{shown(path)} changed while it was indexed; start again when it is complete")
         shard_scan.write_part(kept, part)
@@ -215,34 +178,29 @@ def _part(shards: ShardSet, path: str, stat: ShardStat, progress: _Progress) -> 
 
 
 def _packed_part(shards: ShardSet, url: str, stat: ShardStat) -> ShardPart | None:
+    if not shards.is_remote:
+        return None
     return packed_index.packed_part(url, stat.size, shards.dataset, shards.image_key, shards.label_key)
 
 
-def _scan_remote(shards: ShardSet, url: str, stat: ShardStat, found: Callable[[int], None]) -> ShardPart:
-    """A remote shard's part: it is downloaded into the cache, where it stays as long as there is room."""
-    remote = RemoteShardFiles([wanted_of(url, *stat)], shards.cache_bytes)
+def _scan_fetched(shards: ShardSet, number: int, stat: ShardStat, found: Callable[[int], None]) -> ShardPart:
+    """The part of a shard that comes into the cache, where it stays as long as there is room."""
+    url = shards.paths[number]
+    wanted = wanted_of(url, *stat, packing=packing_of(shards.facts(number)))
+    remote = RemoteShardFiles([wanted], shards.cache_bytes)
     try:
         handle = remote.fetch_when_room(0, lambda _size: found(0))
     except RemoteFileChanged:
         raise BadInput(f"{shown(url)} changed while it was indexed; start again when it is complete") from None
+    except RemoteFileDamaged as error:
+        return shard_scan.stored(ShardScan(damage=[error.why]))
     try:
         # By the handle: the file stays in the cache meanwhile.
-        return shard_scan.stored(_scan_one(shards, f"/proc/self/fd/{handle}", found))
+        return shard_scan.stored(scan_shard(shards, number, f"/proc/self/fd/{handle}", found))
     except BadInput as error:
         raise BadInput(str(error).replace(f"/proc/self/fd/{handle}", shown(url))) from None
     finally:
         os.close(handle)
-
-
-def _scan_one(shards: ShardSet, path: str, found: Callable[[int], None]) -> ShardScan:
-    try:
-        if shards.dataset == "parquet":
-            return parquet_rows.scan_parquet(path, shards.image_key, shards.label_key, found)
-        return tar_samples.scan_tar(path, shards.image_key, shards.label_key, found)
-    except InterruptedError:
-        raise
-    except OSError as error:
-        raise BadInput(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
 
 
 def _write(folder: Path, shards: ShardSet, stats: Sequence[ShardStat], parts: Sequence[ShardPart]) -> None:
@@ -263,7 +221,8 @@ def _write(folder: Path, shards: ShardSet, stats: Sequence[ShardStat], parts: Se
         facts = {
             "shards": [
                 {"name": name, "size": stat.size, "mtime": stat.mtime, "images": len(part), **_shard_facts(part)}
-                for name, stat, part in zip(shards.names(), stats, parts, strict=True)
+                | shards.facts(number)
+                for number, (name, stat, part) in enumerate(zip(shards.names(), stats, parts, strict=True))
             ],
             "dataset": shards.dataset,
             "names": names,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import itertools
 import os
@@ -13,10 +14,14 @@ from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.remote_urls import checked, is_url
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.record_files import split_index
 from gputrain.engine.datasets.remote_shards import remote_listing
 
-SUFFIXES = {"webdataset": ".tar", "parquet": ".parquet"}
-"""Values of `dataset` that are shards, and the suffix of their files."""
+SUFFIXES = {"webdataset": ".tar", "parquet": ".parquet", "tfrecord": ".tfrecord"}
+"""Values of `dataset` whose shards are found by their names, and the suffix of these."""
+_NUMBERS = f"-{'[0-9]' * 5}-of-{'[0-9]' * 5}"
+_GLOBS = {".tfrecord": ("*.tfrecord", "*.tfrecords", f"*.tfrecord{_NUMBERS}", f"*{_NUMBERS}")}
+"""Names of shards where more than the suffix says it: TensorFlow's tools number their files behind it."""
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 """Archives without random access."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -41,7 +46,7 @@ def shards_of(data_dir: str, split: str, dataset: str, setting: str = "train_spl
     home = _home(data_dir, suffix)
     found: list[str] = []
     for part in split.split("::"):
-        if _PATTERN.search(part) or part.endswith(suffix):
+        if _PATTERN.search(part) or is_shard(part, suffix):
             found += _matching(home, part, suffix, setting)
         else:
             found += _named(home, part, suffix, setting)
@@ -59,7 +64,7 @@ def _remote(folder: str, split: str, suffix: str, setting: str) -> list[str]:
     """URLs of the shards. Names in braces are not looked up: the index asks for the size of each."""
     found: list[str] = []
     for part in split.split("::"):
-        if not (_PATTERN.search(part) or part.endswith(suffix)):
+        if not (_PATTERN.search(part) or is_shard(part, suffix)):
             found += _remote_named(folder, part, suffix, setting)
             continue
         for each in expand_braces(part):
@@ -67,7 +72,7 @@ def _remote(folder: str, split: str, suffix: str, setting: str) -> list[str]:
                 _refuse_other(Path(each), suffix, setting)
                 found.append(f"{folder}/{each.strip('/')}")
                 continue
-            chosen = [url for url in remote_listing.matching(folder, each) if url.endswith(suffix)]
+            chosen = [url for url in remote_listing.matching(folder, each) if is_shard(url, suffix)]
             if not chosen:
                 raise _no_remote_match(folder, split, suffix, setting)
             found += chosen
@@ -76,12 +81,11 @@ def _remote(folder: str, split: str, suffix: str, setting: str) -> list[str]:
 
 def _remote_named(folder: str, split: str, suffix: str, setting: str) -> list[str]:
     """The shards in the folder `split`, or those whose names begin with it: the same rule as for local ones."""
-    found = remote_listing.matching(folder, f"{split}/*{suffix}") or remote_listing.matching(
-        folder, f"{split}/*/*{suffix}"
-    )
-    for near in ("", "data/"):
-        names = (f"{split}{suffix}", *(f"{split}{mark}*{suffix}" for mark in "-_."))
-        found = found or sorted({url for name in names for url in remote_listing.matching(folder, f"{near}{name}")})
+    places = [[f"{split}/{level}{name}" for name in globs_of(suffix)] for level in ("", "*/")]
+    places += [[f"{near}{name}" for name in _split_globs(split, suffix)] for near in ("", "data/")]
+    found: list[str] = []
+    for patterns in places:
+        found = found or sorted({url for pattern in patterns for url in remote_listing.matching(folder, pattern)})
     if not found:
         raise _no_remote_match(folder, split, suffix, setting)
     return found
@@ -98,15 +102,15 @@ def _no_remote_match(folder: str, split: str, suffix: str, setting: str) -> BadI
 
 def remote_layout_of(data_dir: str, train_split: str) -> str:
     """The value of `dataset` for remote shards, by the pattern or by what the folder has; empty if neither says so."""
-    for dataset, suffix in SUFFIXES.items():
-        if train_split.endswith((suffix, f"{suffix}}}")):
-            return dataset
+    if named := layout_by_name(train_split.removesuffix("}")):
+        return named
     folder = checked(data_dir)
+    if listed := split_index.layout_of(folder, train_split):
+        return listed
     for place in (folder, f"{folder}/data", f"{folder}/{train_split}"):
         names = remote_listing.names_in(place) or ()
-        for dataset, suffix in SUFFIXES.items():
-            if any(name.endswith(suffix) for name in names):
-                return dataset
+        if found := next(filter(None, map(layout_by_name, names)), ""):
+            return found
     return ""
 
 
@@ -118,6 +122,8 @@ def layout_of(data_dir: str, train_split: str) -> str:
     if is_url(data_dir):
         return remote_layout_of(data_dir, train_split)
     home = files.expand_user(data_dir)
+    if listed := split_index.layout_of(data_dir, train_split):
+        return listed
     split = home / train_split
     if split.is_dir() and any(entry.is_dir() for entry in split.iterdir()):
         return ""
@@ -127,10 +133,21 @@ def layout_of(data_dir: str, train_split: str) -> str:
 def has_shards(folder: Path) -> str:
     """The value of `dataset` for a folder of shards (at the top, in a sub-folder, or in ``data``); empty if none."""
     for dataset, suffix in SUFFIXES.items():
-        for pattern in (f"*{suffix}", f"*/*{suffix}"):
+        names = globs_of(suffix)
+        for pattern in (*names, *(f"*/{name}" for name in names)):
             if next(iter(folder.glob(pattern)), None) is not None:
                 return dataset
     return ""
+
+
+def layout_at_top(folder: Path) -> str:
+    """The value of `dataset` for shards in `folder` itself; empty if it has none."""
+    return next((dataset for dataset, suffix in SUFFIXES.items() if _visible(folder, *globs_of(suffix))), "")
+
+
+def layout_by_name(name: str) -> str:
+    """The value of `dataset` for a file of this name; empty if it is no shard's."""
+    return next((dataset for dataset, suffix in SUFFIXES.items() if is_shard(name, suffix)), "")
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
@@ -177,7 +194,7 @@ def _matching(home: Path, pattern: str, suffix: str, setting: str) -> list[str]:
     for each in expand_braces(pattern):
         if glob.has_magic(each):
             matches = glob.glob(os.path.join(glob.escape(os.fspath(home)), each))  # noqa: PTH118, PTH207 - patterns
-            chosen = sorted(path for path in matches if path.endswith(suffix))
+            chosen = sorted(path for path in matches if is_shard(path, suffix))
             if not chosen:
                 raise _no_match(home, pattern, suffix, setting)
             found += chosen
@@ -194,7 +211,7 @@ def _matching(home: Path, pattern: str, suffix: str, setting: str) -> list[str]:
 
 
 def _refuse_other(path: Path, suffix: str, setting: str) -> None:
-    if not path.name.endswith(suffix):
+    if not is_shard(path.name, suffix):
         raise BadInput(f"{setting}: {shown(path)} is no {suffix} file")
 
 
@@ -202,10 +219,9 @@ def _named(home: Path, split: str, suffix: str, setting: str) -> list[str]:
     """The shards in the folder `split`, or those whose names begin with it."""
     folder = home / split
     if folder.is_dir():
-        found = _visible(folder, f"*{suffix}") or _visible(folder, f"*/*{suffix}")
+        found = _visible(folder, *globs_of(suffix)) or _visible(folder, *(f"*/{name}" for name in globs_of(suffix)))
     else:
-        name = glob.escape(split)
-        patterns = [f"{name}{suffix}", *(f"{name}{mark}*{suffix}" for mark in "-_.")]
+        patterns = _split_globs(glob.escape(split), suffix)
         places = (_visible(home / near, pattern) for near in _NEAR for pattern in patterns)
         found = next((paths for paths in places if paths), [])
     if not found:
@@ -213,8 +229,27 @@ def _named(home: Path, split: str, suffix: str, setting: str) -> list[str]:
     return found
 
 
-def _visible(folder: Path, pattern: str) -> list[str]:
-    return sorted(os.fspath(path) for path in folder.glob(pattern) if not path.name.startswith("."))
+def globs_of(suffix: str) -> tuple[str, ...]:
+    """Patterns of the names of shards with this suffix."""
+    return _GLOBS.get(suffix, (f"*{suffix}",))
+
+
+def is_shard(path: str, suffix: str) -> bool:
+    """Whether a file's name is that of such a shard."""
+    name = path.rpartition("/")[2]
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in globs_of(suffix))
+
+
+def _split_globs(split: str, suffix: str) -> list[str]:
+    """Patterns of the names that begin with a split, or name it as TensorFlow Datasets does (``flowers-train.…``)."""
+    ends = [pattern[1:] for pattern in globs_of(suffix)]
+    begins = (split, *(f"{split}{mark}*" for mark in "-_."), *((f"*-{split}",) if suffix in _GLOBS else ()))
+    return [f"{begin}{end}" for begin in begins for end in ends]
+
+
+def _visible(folder: Path, *patterns: str) -> list[str]:
+    found = {path for pattern in patterns for path in folder.glob(pattern) if not path.name.startswith(".")}
+    return sorted(os.fspath(path) for path in found)
 
 
 def _no_match(home: Path, split: str, suffix: str, setting: str) -> BadInput:
@@ -223,7 +258,7 @@ def _no_match(home: Path, split: str, suffix: str, setting: str) -> BadInput:
     packed = [path.name for path in home.glob("*") if path.name.endswith(COMPRESSED)] if suffix == ".tar" else []
     if packed:
         return BadInput(f"{text}; {plain(packed[0], 100)} is compressed: unpack such archives to .tar")
-    there = sorted(path.name for path in home.glob("*") if path.is_dir() or path.name.endswith(suffix))
+    there = sorted(path.name for path in home.glob("*") if path.is_dir() or is_shard(path.name, suffix))
     has = f"it has {', '.join(plain(name, 60) for name in there[:8])}" if there else "it has none"
     return BadInput(f"{text}; {has}; {setting} takes a pattern ({setting}='train-*{suffix}'), a folder, or a beginning")
 

@@ -14,8 +14,8 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.datasets.class_folder_count import TimeLimitReached
 from gputrain.engine.datasets.remote_shards import remote_listing, retries
-from gputrain.engine.datasets.shards import parquet_rows, shard_index, shard_patterns, shard_split, tar_samples
-from gputrain.engine.datasets.shards.shard_patterns import shown
+from gputrain.engine.datasets.shards import parquet_page_cost, scan_shard, shard_index, shard_patterns, shard_split
+from gputrain.engine.datasets.shards.shard_set import ShardSet
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages, ShardFault
 from gputrain.engine.estimates.host_memory import DataFacts
 
@@ -68,25 +68,27 @@ def check_shards(values: Mapping[str, Any], _deadline: float) -> None:
     for setting in ("train_split", "val_split"):
         if not values[setting]:
             continue
-        path = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting).paths[0]
-        if values["dataset"] == "parquet":
-            parquet_rows.check_columns(path, values["image_key"], values["label_key"])
-            continue
-        try:
-            tar_samples.scan_tar(path, values["image_key"], values["label_key"], _no_progress, limit=1)
-        except OSError as error:
-            raise BadInput(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
+        scan_shard.check_first(shard_split.shard_set(SimpleNamespace(**values), values[setting], setting))
+
+
+def page_warning(values: Mapping[str, Any]) -> str:
+    """A warning of compressed Parquet pages of many images, with what one costs here; empty if there is none."""
+    if values["dataset"] != "parquet" or is_url(values["data_dir"]):
+        return ""
+    try:
+        path = _shards(values, "train_split").paths[0]
+        cost = parquet_page_cost.first_page_cost(path, values["image_key"])
+    except (BadInput, OSError):
+        return ""  # the check names the fault
+    return "" if cost is None else parquet_page_cost.warning(cost.codec, cost.images, cost)
 
 
 def _check_remote(values: Mapping[str, Any]) -> None:
     for setting in ("train_split", "val_split"):
         if values[setting]:
-            first = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting).paths[0]
-            remote_listing.stats_of([first])
-
-
-def _no_progress(_found: int) -> None:
-    pass
+            shards = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting)
+            scan_shard.check_first(shards)
+            remote_listing.stats_of(shards.paths[:1])
 
 
 def count_shards(values: Mapping[str, Any], deadline: float) -> DataFacts:
@@ -105,13 +107,27 @@ def _count(values: Mapping[str, Any], deadline: float) -> DataFacts:
         if time.monotonic() > deadline:
             raise TimeLimitReached
 
-    train = _images(values, "train_split", still_time)
-    val = len(_images(values, "val_split", still_time)) if values["val_split"] else 0
-    return DataFacts(len(train), val, sum(shard["size"] for shard in train.shards), _short_side(train, deadline))
+    train = _shards(values, "train_split")
+    val = _shards(values, "val_split") if values["val_split"] else None
+    if train.listed and train.is_fetched:
+        # Their index says the numbers; to look into them, they would have to be fetched.
+        size = sum(stat.size for stat in shard_index.shard_stats(train))
+        return DataFacts(_listed(train), 0 if val is None else _listed(val), size)
+    images = _images(train, still_time)
+    size = sum(shard["size"] for shard in images.shards)
+    val_images = 0 if val is None else len(_images(val, still_time))
+    return DataFacts(len(images), val_images, size, _short_side(images, deadline))
 
 
-def _images(values: Mapping[str, Any], setting: str, on_found: Callable[[int], None]) -> ShardedImages:
-    shards = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting)
+def _shards(values: Mapping[str, Any], setting: str) -> ShardSet:
+    return shard_split.shard_set(SimpleNamespace(**values), values[setting], setting)
+
+
+def _listed(shards: ShardSet) -> int:
+    return sum(shard.samples for shard in shards.listed)
+
+
+def _images(shards: ShardSet, on_found: Callable[[int], None]) -> ShardedImages:
     if shards.is_remote and shard_index.find_index(shards) is None:
         raise TimeLimitReached
     return ShardedImages(shard_index.ensure_index(shards, on_found), shards.root, shards.cache_bytes)

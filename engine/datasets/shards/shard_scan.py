@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.common import files
+from gputrain.engine.datasets.record_files.found_images import Damage, Found, LeftOut
 
 COLUMNS: dict[str, type[np.generic]] = {
     "offsets": np.uint64,
@@ -61,6 +63,17 @@ class ShardScan:
         if label not in self.names:
             self.names.append(label)
         self.labels.append(self.names.index(label))
+
+    def take(self, found: Iterable[Found]) -> ShardScan:
+        """Add all that a reader of record files found; returns this scan."""
+        for one in found:
+            if isinstance(one, Damage):
+                self.damage.append(one.why)
+            elif isinstance(one, LeftOut):
+                self.skipped[one.kind] = self.skipped.get(one.kind, 0) + 1
+            else:
+                self.add(one.offset, one.length, one.label, 0)
+        return self
 
     def facts(self) -> dict[str, Any]:
         """All but the columns, as JSON."""

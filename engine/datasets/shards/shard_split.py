@@ -16,10 +16,12 @@ from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import GIB
+from gputrain.engine.datasets.record_files.split_index import LISTED, listed_shards
 from gputrain.engine.datasets.remote_shards import remote_listing
 from gputrain.engine.datasets.shards import shard_index
-from gputrain.engine.datasets.shards.shard_index import OnFound, ShardSet
+from gputrain.engine.datasets.shards.shard_index import OnFound
 from gputrain.engine.datasets.shards.shard_patterns import shards_of, shown
+from gputrain.engine.datasets.shards.shard_set import ShardSet
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages
 
 CLASSES = "classes.txt"
@@ -43,8 +45,13 @@ class ShardSplit:
 
 def shard_set(data: Any, split: str, setting: str) -> ShardSet:
     """The shards of a split under the section `data` of the settings. Raises BadInput."""
-    paths = shards_of(data.data_dir, split, data.dataset, setting)
-    return ShardSet(data.dataset, tuple(paths), data.image_key, data.label_key, int(data.remote_cache_gib * GIB))
+    limit = int(data.remote_cache_gib * GIB)
+    if data.dataset in LISTED:
+        listed = tuple(listed_shards(data.data_dir, split, data.dataset, setting))
+        paths = tuple(shard.path for shard in listed)
+        return ShardSet(data.dataset, paths, data.image_key, data.label_key, limit, listed)
+    paths = tuple(shards_of(data.data_dir, split, data.dataset, setting))
+    return ShardSet(data.dataset, paths, data.image_key, data.label_key, limit)
 
 
 def open_split(

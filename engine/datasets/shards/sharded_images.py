@@ -1,4 +1,4 @@
-"""ShardedImages: reads images by index from tar and Parquet shards, with pread at their offsets. Imports no torch.
+"""ShardedImages: reads images by index from shards of any format, with pread at their offsets. Imports no torch.
 
 The index is memory-mapped: all workers of a machine share one copy, and a worker gets it as a path.
 """
@@ -17,14 +17,21 @@ import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.remote_urls import is_url
-from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged
-from gputrain.engine.datasets.remote_shards.remote_shard_files import OnDownload, RemoteShardFiles, wanted_of
+from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged, RemoteFileDamaged
+from gputrain.engine.datasets.remote_shards.remote_shard_files import (
+    OnDownload,
+    RemoteShardFiles,
+    packing_of,
+    wanted_of,
+)
 from gputrain.engine.datasets.shards import parquet_pages, tar_members
 from gputrain.engine.datasets.shards.shard_index import FACTS
 from gputrain.engine.datasets.shards.shard_scan import COLUMNS, LONGEST
 
 _MOST_OPEN = 256
 """Shards that a process keeps open; those above are opened for each image."""
+_SAMPLE = {"parquet": "row", "mds": "sample", "litdata": "sample", "tfrecord": "record"}
+"""What a sample is called, where it has no name."""
 _CHANGED = "its shard changed after it was indexed; start the run again"
 
 
@@ -55,12 +62,14 @@ class ShardedImages:
         self.labels: npt.NDArray[np.int32] = columns["labels"]
         self._extra: npt.NDArray[np.uint32] = columns["extra"]
         self.shards: list[dict[str, Any]] = facts["shards"]
-        """name, size, mtime, images, damage, skipped, codec and levels of each shard."""
+        """name, size, mtime, images, damage, skipped, codec and levels of each shard; packed, unpacked and exact if an
+        index lists them.
+        """
         self.label_names: list[str] = facts["names"]
         """Class names if the labels are texts."""
         self.schema_classes: list[str] = facts["classes"]
         """Class names that a Parquet schema gives to the numbers."""
-        self._tar = facts["dataset"] == "webdataset"
+        self._dataset = facts["dataset"]
         self.starts = np.cumsum([0, *(shard["images"] for shard in self.shards)], dtype=np.int64)
         """(shards + 1,): the index of each shard's first image."""
         self._firsts: list[int] = self.starts.tolist()
@@ -70,11 +79,12 @@ class ShardedImages:
         self._opening = threading.Lock()
         self._pages = parquet_pages.PageCache()
         self.remote: RemoteShardFiles | None = None
-        """The shards' files if they are remote."""
-        if is_url(root):
+        """The shards' files if they come into the cache first: remote ones, and compressed ones."""
+        if is_url(root) or any(shard.get("packed") for shard in self.shards):
             rows = zip(self._paths, self._stats, self.shards, strict=True)
             self.remote = RemoteShardFiles(
-                [wanted_of(url, *stat, facts["sha256"]) for url, stat, facts in rows], cache_bytes
+                [wanted_of(url, *stat, facts["sha256"], packing_of(facts)) for url, stat, facts in rows],
+                cache_bytes,
             )
 
     def __reduce__(self) -> tuple[type[ShardedImages], tuple[Path, str, int]]:
@@ -109,7 +119,7 @@ class ShardedImages:
         """An image's name: that of its shard, and of the file in it or its row. Reads the shard."""
         shard = self.shard_of(index)
         row = index - int(self.starts[shard])
-        member = self._member_name(shard, index) if self._tar else f"row {row}"
+        member = self._member_name(shard, index) if self._dataset == "webdataset" else f"{_SAMPLE[self._dataset]} {row}"
         return f"{self.shards[shard]['name']}/{member or f'image {row}'}"
 
     def _member_name(self, shard: int, index: int) -> str:
@@ -151,9 +161,12 @@ class ShardedImages:
 
     def _read_remote(self, remote: RemoteShardFiles, shard: int, index: int, on_download: OnDownload) -> bytes:
         try:
-            handle = remote.open(shard, on_download)
+            # Unpacking is no download: its time is that of the read.
+            handle = remote.open(shard) if remote.is_local else remote.open(shard, on_download)
         except RemoteFileChanged:
             raise ShardFault(_CHANGED) from None
+        except RemoteFileDamaged as error:
+            raise ShardFault(error.why) from None
         try:
             return self._content(handle, shard, index)
         finally:
@@ -174,7 +187,8 @@ class ShardedImages:
                 raise ShardFault("the row has no image")
             return value
         if not length:
-            raise ShardFault("the file is empty" if self._tar else "the row has no image")
+            sample = _SAMPLE.get(self._dataset)
+            raise ShardFault(f"the {sample} has no image" if sample else "the file is empty")
         data = os.pread(handle, length, offset)
         if len(data) == length:
             return data

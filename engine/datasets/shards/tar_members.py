@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from gputrain.engine.datasets.record_files.file_window import FileWindow
+
 BLOCK = 512
-_WINDOW = 4096
-"""Bytes of a read: the header, a small file behind it and the next header."""
 _REGULAR = (b"0", b"\0", b"7")
 _LONG_NAME, _PAX, _SPARSE = b"L", b"x", b"S"
 _LONGEST_NAME = 1 << 20
@@ -45,7 +45,7 @@ class TarFile:
     def __init__(self, handle: int) -> None:
         self._handle = handle
         self.size = os.fstat(handle).st_size
-        self._window, self._at = b"", 0
+        self._window = FileWindow(handle)
 
     def compression(self) -> str:
         """The name of the compression; empty for a plain archive."""
@@ -54,10 +54,7 @@ class TarFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from there; fewer at the end of the file."""
-        begin = offset - self._at
-        if begin < 0 or begin + length > len(self._window):
-            self._window, self._at, begin = os.pread(self._handle, max(length, _WINDOW), offset), offset, 0
-        return self._window[begin : begin + length]
+        return self._window.read(offset, length)
 
     def members(self) -> Iterator[TarMember | TarDamage]:
         """The regular files in order, and the damage between them. Ends at the archive's end mark."""

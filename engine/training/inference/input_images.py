@@ -12,10 +12,11 @@ import numpy as np
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import normalization
-from gputrain.engine.configuration.sections.data_settings import AUTO
+from gputrain.engine.configuration.sections.data_settings import AUTO, SHARDED
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet, files_in, found_at
+from gputrain.engine.datasets.record_files import split_index
 from gputrain.engine.datasets.shards import shard_patterns, shard_split
 from gputrain.engine.imaging.decoding import Decoding
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -25,7 +26,7 @@ from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.head_pose import HeadPose
 from gputrain.engine.training.tasks.task import Task
 
-_CLASSES = ("demo", "imagefolder", "webdataset", "parquet", "cifar10")
+_CLASSES = ("demo", "imagefolder", "cifar10", *SHARDED)
 _HEADS = ("300wlp", "biwi")
 
 
@@ -58,22 +59,17 @@ def images_at(
 
 def _shards_at(path: Path, config: RunConfig, classes: tuple[str, ...]) -> ImageSet | None:
     """The images of a shard, or of a folder that has shards and no images; None for anything else. Raises BadInput."""
-    for dataset, suffix in shard_patterns.SUFFIXES.items():
-        if path.is_dir():
-            found = any(path.glob(f"*{suffix}")) and next(files_in(path), None) is None
-            home, pattern = path, f"*{suffix}"
-        else:
-            found = path.is_file() and path.name.endswith(suffix)
-            home, pattern = path.parent, glob.escape(path.name)
-        if not found:
-            continue
-        data = config.data
-        keys = (data.image_key, data.label_key) if data.dataset == dataset else (AUTO, AUTO)
-        described = msgspec.structs.replace(
-            data, dataset=dataset, data_dir=str(home), image_key=keys[0], label_key=keys[1]
-        )
-        return shards.image_set_of(shard_split.open_split(described, pattern, setting="--images", classes=classes))
-    return None
+    data, dataset, home, pattern = config.data, "", path, "."
+    if path.is_dir():
+        if next(files_in(path), None) is None:
+            dataset = split_index.layout_in(str(path)) or shard_patterns.layout_at_top(path)
+    elif path.is_file():
+        dataset, home, pattern = shard_patterns.layout_by_name(path.name), path.parent, glob.escape(path.name)
+    if not dataset:
+        return None
+    keys = (data.image_key, data.label_key) if data.dataset == dataset else (AUTO, AUTO)
+    described = msgspec.structs.replace(data, dataset=dataset, data_dir=str(home), image_key=keys[0], label_key=keys[1])
+    return shards.image_set_of(shard_split.open_split(described, pattern, setting="--images", classes=classes))
 
 
 def _task(config: RunConfig, classes: tuple[str, ...]) -> Task:

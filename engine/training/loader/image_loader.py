@@ -78,7 +78,10 @@ class ImageLoader:
         self._remote: RemotePrefetch | None = None
         """Fetches remote shards ahead of their use."""
         if images is not None and images.remote is not None:
-            self._remote = self._readahead = RemotePrefetch(images, shards, filler.seed, shuffled=train)
+            ahead_of_use = RemotePrefetch(images, shards, filler.seed, shuffled=train)
+            self._readahead = ahead_of_use
+            if not images.remote.is_local:
+                self._remote = ahead_of_use
         elif images is not None and shards is not None:
             self._readahead = ShardReadahead(images, shards, filler.seed)
         self._ahead = ahead

@@ -1,4 +1,4 @@
-"""Fetches remote shards into the cache of the machine ahead of their use, and keeps those in use there.
+"""Fetches remote and compressed shards into the cache of the machine ahead of their use, and keeps those in use there.
 
 The ranks of a machine want the same shards: each takes those that no other is downloading.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.dataloading.shard_order import ShardOrder
-from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged
+from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged, RemoteFileDamaged
 from gputrain.engine.datasets.remote_shards.remote_shard_files import RemoteShardFiles
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages
 
@@ -120,7 +120,7 @@ class RemotePrefetch:
                 return
         try:
             handle = self._remote.fetch(shard, self._count, wait=until_done)
-        except (BadInput, RemoteFileChanged, InterruptedError):
+        except (BadInput, RemoteFileChanged, RemoteFileDamaged, InterruptedError):
             return
         if handle is None:
             return

@@ -19,7 +19,7 @@ def _work(order: PackOrder, reporter: EventReporter, control: TrainerControl, te
     from gputrain.engine.datasets.bad_image_list import bad_image_limit
     from gputrain.engine.datasets.image_set import ImageSet
     from gputrain.engine.datasets.shards import shard_index, shard_split
-    from gputrain.engine.datasets.shards.shard_index import ShardSet
+    from gputrain.engine.datasets.shards.shard_set import ShardSet
     from gputrain.engine.datasets.shards.tar_samples import AUTO
     from gputrain.engine.training.packing.pack_images import SplitPacker
     from gputrain.engine.training.readers import reader_registry

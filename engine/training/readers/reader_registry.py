@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from gputrain.engine.configuration import normalization
+from gputrain.engine.configuration.sections.data_settings import SHARDED
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import dataset_report, value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet
@@ -26,8 +27,7 @@ from gputrain.engine.training.readers.reader import OpenedDataset, Reader
 _READERS: dict[str, Reader] = {
     "demo": image_folder.read,
     "imagefolder": image_folder.read,
-    "webdataset": shards.read,
-    "parquet": shards.read,
+    **dict.fromkeys(SHARDED, shards.read),
     "cifar10": cifar10.read,
     "300wlp": lp300w.read,
     "biwi": biwi.read,

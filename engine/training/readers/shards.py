@@ -1,4 +1,4 @@
-"""Reader of tar shards in WebDataset's layout, and of Parquet shards."""
+"""Reader of shards of any format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.bad_image_list import bad_image_limit
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.datasets.shards import shard_split
+from gputrain.engine.datasets.shards import parquet_page_cost, shard_split
 from gputrain.engine.datasets.shards.shard_split import ShardSplit
 from gputrain.engine.datasets.skipped_files import Skipped
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
@@ -17,8 +17,6 @@ from gputrain.engine.training.tasks.classification import Classification
 _NAMED = 5
 _LOOKED_AT = 100_000
 """Images whose pages are counted."""
-_FEW = 4
-"""Images of a page up to which decoding an image takes longer than its page."""
 
 
 def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
@@ -35,22 +33,23 @@ def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
         image_set_of(train),
         None if val is None else image_set_of(val),
         Classification(len(train.classes), config.optim.label_smoothing),
-        warnings=(*_damage_warning(damage, config, len(train.images)), *_page_warning(train)),
+        warnings=(*_damage_warning(damage, config, len(train.images)), *_page_warning(train, data.image_key)),
     )
 
 
-def _page_warning(split: ShardSplit) -> tuple[str, ...]:
+def _page_warning(split: ShardSplit, image_key: str) -> tuple[str, ...]:
     """A warning for compressed Parquet pages of many images: each image costs its whole page."""
     codecs = {shard["codec"] for shard in split.images.shards} - {""}
     if not codecs:
         return ()
     some = split.images.offsets[:_LOOKED_AT]
     images = len(some) / (1 + np.count_nonzero(some[1:] != some[:-1]))
-    if images < _FEW:
-        return ()
-    packed = f"the images are compressed with {' and '.join(sorted(codecs))} in pages of {images:.0f} images"
-    remedy = "write them uncompressed with gputrain-tui pack --format parquet, or set cache=disk"
-    return (f"{packed}, and a page is read for each image: {remedy}",)
+    cost = None
+    if split.images.remote is None:
+        packed = next(number for number, shard in enumerate(split.images.shards) if shard["codec"])
+        cost = parquet_page_cost.first_page_cost(split.images.shard_path(packed), image_key)
+    text = parquet_page_cost.warning(" and ".join(sorted(codecs)), images, cost)
+    return (text,) if text else ()
 
 
 def image_set_of(split: ShardSplit) -> ImageSet:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gputrain.engine.datasets.image_set import scan
-from gputrain.engine.datasets.shards.shard_index import ShardSet
+from gputrain.engine.datasets.shards.shard_set import ShardSet
 
 
 def tar(path: Path, files: Iterable[tuple[str, bytes]], form: int = tarfile.PAX_FORMAT) -> Path:

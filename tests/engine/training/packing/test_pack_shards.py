@@ -23,6 +23,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.datasets.shards import shard_index
+from gputrain.engine.datasets.shards.shard_set import ShardSet
 from gputrain.engine.jobs.pack_shards import PackedShards, PackOrder
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
@@ -106,7 +107,7 @@ def test_the_index_is_there_afterwards(pictures: Path, tmp_path: Path, form: str
     packed(pictures, tmp_path / "shards", form)
     suffix = {"webdataset": "tar", "parquet": "parquet"}[form]
     paths = tuple(map(str, sorted((tmp_path / "shards").glob(f"train-*.{suffix}"))))
-    assert shard_index.find_index(shard_index.ShardSet(form, paths, "auto", "auto")) is not None
+    assert shard_index.find_index(ShardSet(form, paths, "auto", "auto")) is not None
 
 
 @FORMATS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -12,12 +13,13 @@ from typing import Any
 
 import pytest
 from fakes.images import dark_and_light
+from fakes.network_hosts import needs_network_hosts, network_hosts
 from helpers.scripts.watched import TIMEOUT
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import write_config
-from gputrain.engine.events import AnyEvent, EpochEnded, ModelReady, Outcome, RunEnded
+from gputrain.engine.events import AnyEvent, EpochEnded, ModelReady, Notice, Outcome, RunEnded
 from gputrain.engine.node_check import meeting_host
 from gputrain.engine.processes.rank_environment import ENVIRONMENT, MeetingPoint, RankInfo
 from gputrain.engine.runs import event_log, run_directory
@@ -112,6 +114,40 @@ def test_torchrun_that_the_operator_configures(tmp_path: Path) -> None:
     assert "rank 0 of 2 (torchrun)" in done.stdout
     assert last(ModelReady).ranks == 2
     assert last(RunEnded).outcome is Outcome.FINISHED
+
+
+@pytest.mark.long
+@needs_network_hosts()
+def test_pods_with_addresses_of_their_own(tmp_path: Path) -> None:
+    """Two pods, each with a torchrun that PET_… configure: both write into one volume."""
+    file, home, port = config_file(tmp_path), tmp_path / "volume", free_port()
+    environment = {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "GPUTRAIN_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    with network_hosts(tmp_path / "hosts", ["pods-master-0", "pods-worker-0"], environment) as network:
+        pods = []
+        for number, host in enumerate(network.hosts):
+            # A pod finds its own address by its name.
+            interface, address = host.interface, host.address
+            pet = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_NODE_RANK": str(number), "RANK": str(number)}
+            pet |= {"PET_MASTER_ADDR": network.hosts[0].address, "PET_MASTER_PORT": port, "PET_LOCAL_ADDR": address}
+            pet |= {"WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": interface}
+            words = ["env", *(f"{name}={value}" for name, value in pet.items()), sys.executable]
+            words += ["-m", "torch.distributed.run", "-m", "gputrain.engine", str(file)]
+            command = [*shlex.split(network.ssh), host.name, shlex.join(words)]
+            pods.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        try:
+            printed = [pod.communicate(timeout=TIMEOUT)[0] for pod in pods]
+        finally:
+            for pod in pods:
+                pod.kill()
+        assert [pod.returncode for pod in pods] == [0, 0], printed
+    (name,) = (home / "runs").iterdir()
+    events = list(event_log.read(name / "events.jsonl"))
+    assert "rank 0 of 2 (torchrun)" in printed[0]
+    ended = events[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.outcome is Outcome.FINISHED
+    texts = [event.text for event in events if isinstance(event, Notice)]
+    assert [text for text in texts if text.startswith("2 ranks on 2 nodes checked in ")]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gputrain.engine.alerts.alert_settings import read_alert_settings
 from gputrain.engine.common.errors import BadInput
@@ -22,11 +23,17 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def launch_script(
-    command: ScriptCommand, name: str = "", tags: Sequence[str] = (), *, autotune: bool = False
+    command: ScriptCommand,
+    name: str = "",
+    tags: Sequence[str] = (),
+    *,
+    autotune: bool = False,
+    hang_seconds: float | None = None,
 ) -> RunDir:
     """Start `command` as a new run. Returns once its supervisor owns it.
 
-    `autotune`: the supervisor tries advice by itself that leaves order and samples as they are.
+    `autotune`: the supervisor tries advice by itself that leaves order and samples as they are. `hang_seconds`: without
+    a step of any rank for so long they are looked at; None: as the setting's default.
 
     Raises BadInput for an invalid name or tag, a wrong ``alerts.yaml``, or if the run directory can't be written;
     RuntimeError if the supervisor does not come up.
@@ -34,7 +41,8 @@ def launch_script(
     check_tags(tags)
     read_alert_settings()  # as `launch.launch` does
     name = name or default_name(command.argv)
-    config = settings.build({"name": name, "recipe": "script", "autotune": autotune})
+    values: dict[str, Any] = {"name": name, "recipe": "script", "autotune": autotune}
+    config = settings.build(values if hang_seconds is None else {**values, "hang_seconds": hang_seconds})
     run = run_directory.create(name)
     launch.write_settings(run, config, PlanRecord())
     write_command(run, command)
@@ -66,9 +74,13 @@ def start_again(run: RunDir) -> None:
 
 
 def clone(run: RunDir) -> RunDir:
-    """Start the command of `run` as a new run with the same name and `autotune`. Raises as `launch_script` does."""
+    """Start the command of `run` as a new run with the same name, `autotune` and `hang_seconds`. Raises as
+    `launch_script` does.
+    """
     values = settings.flatten(read_config(run.config))
-    return launch_script(read_command(run), values["name"], autotune=values["autotune"])
+    return launch_script(
+        read_command(run), values["name"], autotune=values["autotune"], hang_seconds=values["hang_seconds"]
+    )
 
 
 def default_name(argv: Sequence[str]) -> str:

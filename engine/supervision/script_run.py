@@ -25,11 +25,11 @@ ENGINE = "script"
 def script_supervisor(run: RunDir, config: RunConfig) -> Supervisor:
     """A supervisor that starts the run's command. Raises BadInput if the command can't be read."""
     command = read_command(run)
-    # The watchdog asks for stacks by a signal that would end a script which does not expect it.
+    # The watchdog asks for stacks by a signal that would end a script which does not expect it; `HangWatch` does not.
     quiet = settings.replace(config, hang_seconds=0.0, auto_resume=False)
 
     def start(_config: RunConfig, on_event: Callable[[bytes], None]) -> ChildProcess:
-        return ScriptProcess(run, command, on_event)
+        return ScriptProcess(run, command, on_event, config.monitor.hang_seconds)
 
     return Supervisor(
         run,

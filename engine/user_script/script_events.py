@@ -8,6 +8,7 @@ from gputrain.engine.dataloading.lock_waits import LockWaitSampler
 from gputrain.engine.events import AnyEvent, LoaderStats, Notice, Phase, PhaseChanged, Traced
 from gputrain.engine.events.commands import ProfileCommand, TuneCommand
 from gputrain.engine.probe import layout
+from gputrain.engine.user_script.hang_watch import HangWatch
 from gputrain.engine.user_script.page_reader import MappedPage, PageFolder
 from gputrain.engine.user_script.readings import (
     WorkerSums,
@@ -29,7 +30,8 @@ SILENT_SECONDS = 60.0
 class ScriptEvents:
     """Reads all pages of one script. Times are seconds of the monotonic clock."""
 
-    def __init__(self, folder: PageFolder, command: ScriptCommand, began: float) -> None:
+    def __init__(self, folder: PageFolder, command: ScriptCommand, began: float, hang_seconds: float = 0.0) -> None:
+        """`hang_seconds`: without a sign of life from any rank for so long they are looked at; 0: never."""
         self._folder = folder
         self._command = command
         self._began = began
@@ -43,6 +45,7 @@ class ScriptEvents:
         self._told_unknown = ""
         self._failed: set[str] = set()
         """Hooks of workers that switched themselves off."""
+        self._hang = HangWatch(hang_seconds)
         self.tuner = ScriptTuner()
 
     @property
@@ -57,7 +60,7 @@ class ScriptEvents:
     def poll(self, now: float, *, last: bool = False) -> list[AnyEvent]:
         """What happened since the last call; the `last` one leaves no step out."""
         pages = self._folder.scan()
-        found: list[AnyEvent] = []
+        found: list[AnyEvent] = [*self._hang.feed(now, pages)]
         for page in pages:
             if page.is_worker:
                 found += self._failures(page)

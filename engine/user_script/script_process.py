@@ -44,15 +44,20 @@ _NAMED = 3
 class ScriptProcess:
     """One life of a script. Make it on the main thread."""
 
-    def __init__(self, run: RunDir, command: ScriptCommand, on_event: Callable[[bytes], None]) -> None:
-        """`on_event` gets each encoded event, on a thread. Raises OSError if the command can't be started."""
+    def __init__(
+        self, run: RunDir, command: ScriptCommand, on_event: Callable[[bytes], None], hang_seconds: float = 0.0
+    ) -> None:
+        """`on_event` gets each encoded event, on a thread. `hang_seconds`: see `HangWatch`.
+
+        Raises OSError if the command can't be started.
+        """
         adopt_orphans()
         self._on_event = on_event
         self._folder = PageFolder(_page_folder(run))
         self._asked: set[int] = set()
         self._relay: subprocess.Popen[bytes] | None = None
         self._process = self._start(run, command)
-        self._script = ScriptEvents(self._folder, command, time.monotonic())
+        self._script = ScriptEvents(self._folder, command, time.monotonic(), hang_seconds)
         self._requests: deque[TuneCommand | ProfileCommand] = deque()
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._read, name="script pages", daemon=True)

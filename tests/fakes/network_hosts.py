@@ -21,6 +21,7 @@ from skipped_tests import SERVICES
 
 _TIMEOUT = 20.0
 _PORT = 22
+_PRIVATE_SIZE = "256m"
 
 
 def _program(name: str) -> str:
@@ -79,11 +80,16 @@ class NetworkHost:
         _run(*inside, "link", "set", "lo", "up")
         self.boot()
 
+    @property
+    def interface(self) -> str:
+        """The network interface with `address`."""
+        return self._inner
+
     def boot(self) -> None:
         """Start the server; returns once connections are accepted."""
         mounts = ""
         if self._private is not None:
-            mounts = f"mount -t tmpfs tmpfs {shlex.quote(str(self._private))}; "
+            mounts = f"mount -t tmpfs -o size={_PRIVATE_SIZE} tmpfs {shlex.quote(str(self._private))}; "
         config = shlex.quote(str(self._folder / "sshd_config"))
         inside = f"hostname {self.name}; {mounts}exec {_program('sshd')} -D -e -f {config}"
         with (self._folder / f"{self.name}.log").open("ab") as log:
@@ -99,6 +105,10 @@ class NetworkHost:
             assert self._server.poll() is None, (self._folder / f"{self.name}.log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+    def sees(self, path: Path) -> Path:
+        """A file or folder of this host's own, as a path that is valid outside of it."""
+        return Path(f"/proc/{self._pid}/root{path}")
 
     def processes(self, words: str = "") -> list[psutil.Process]:
         """The processes of logins on this host whose command line has `words`."""

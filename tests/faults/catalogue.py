@@ -91,6 +91,8 @@ FAULTS = (
             hosts.first_host_cut_off,
             hosts.host_cut_off_briefly,
             hosts.host_frozen,
+            hosts.first_host_disk_full,
+            hosts.host_slow,
             hosts.hosts_supervisor_killed,
         )
     ),

@@ -43,6 +43,8 @@ class OwnCommand(Struct, frozen=True, kw_only=True):
     inject: bool = True
     terminal: bool = False
     """The command gets a pseudo-terminal for its output."""
+    hang_seconds: float | None = None
+    """Seconds without a step of any rank after which they are looked at; None: as the setting's default."""
 
     @property
     def injected(self) -> bool:
@@ -79,7 +81,9 @@ def prepare(own: OwnCommand) -> ScriptCommand:
 
 def start(own: OwnCommand) -> RunDir:
     """Start it as a new run. Returns once a supervisor owns the run. Raises BadInput or RuntimeError."""
-    return launch_script.launch_script(prepare(own), own.name, own.tags, autotune=own.autotune)
+    return launch_script.launch_script(
+        prepare(own), own.name, own.tags, autotune=own.autotune, hang_seconds=own.hang_seconds
+    )
 
 
 def read_form(typed: Typed) -> OwnCommand:

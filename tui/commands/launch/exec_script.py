@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
         unit=unit,
         autotune=options.autotune or file.autotune,
         inject=not (options.no_inject or file.no_inject),
+        hang_seconds=file.hang_seconds if options.hang_seconds is None else options.hang_seconds,
         terminal=options.pty or file.pty or (has_screen(options) and not options.raw),
     )
     # Before the signal handlers and anything else: a command that cannot run leaves nothing behind.

@@ -103,7 +103,9 @@ class WorkerHooks:
             except Exception as error:  # noqa: BLE001 - the script comes first
                 probe.failed("worker", error, self._page)
                 return original(fetcher, index)
-            samples = len(index) if isinstance(index, (list, tuple)) else 1
+            # A batch sampler may give arrays or tensors of indices.
+            listed = isinstance(index, (list, tuple)) or (fetcher.auto_collation and hasattr(index, "__len__"))
+            samples = len(index) if listed else 1
             try:
                 batch = original(fetcher, index)
             except BaseException as error:

@@ -42,6 +42,7 @@ _POLL_SECONDS = 0.25
 _LOOK_SECONDS = 0.05
 _TERMINAL_SIZE = (50, 160)
 _NAMED = 3
+_GRACE_SECONDS = 1.0
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -234,7 +235,21 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _left_behind() -> list[AnyEvent]:
-    """Processes that the command left running: they are its business, and go on; said, not ended."""
+    """Processes that the command left running: they are its business, and go on; said, not ended.
+
+    Those that `multiprocessing` started for itself end a moment after it.
+    """
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while (found := _left_now()) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    if not found:
+        return []
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    text = f"the command left processes running, which go on: {', '.join(found[:_NAMED])}{more}"
+    return [Notice(level="warning", text=text, source="supervisor")]
+
+
+def _left_now() -> list[str]:
     found = []
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -248,8 +263,4 @@ def _left_behind() -> list[AnyEvent]:
             ):
                 continue
             found.append(f"{plain(child.name(), 40)} (pid {child.pid})")
-    if not found:
-        return []
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    text = f"the command left processes running, which go on: {', '.join(found[:_NAMED])}{more}"
-    return [Notice(level="warning", text=text, source="supervisor")]
+    return found

@@ -57,6 +57,36 @@ from gputrain import report
 report.log(loss=float("nan"), accuracy=0.5)
 report.log(**{f"{number:03}" + "x" * 90: number for number in range(100)})
 """,
+    "two_models_in_two_threads": """
+import threading
+def learn():
+    own = torch.nn.Linear(8, 3)
+    steps = torch.optim.SGD(own.parameters(), 0.1)
+    for a, b in DataLoader(rows, batch_size=16):
+        steps.zero_grad()
+        torch.nn.functional.cross_entropy(own(a), b).backward()
+        together.wait(60)
+        steps.step()
+together = threading.Barrier(2)
+threads = [threading.Thread(target=learn) for _ in range(2)]
+for one in threads:
+    one.start()
+for one in threads:
+    one.join()
+""",
+    "a_thread_for_each_half": """
+import threading
+def half(batches):
+    for a, b in batches:
+        train(a, b)
+for begin in (0, 48):
+    loader = DataLoader(torch.utils.data.Subset(rows, range(begin, begin + 48)), batch_size=8)
+    thread = threading.Thread(target=half, args=(loader,))
+    thread.start()
+    thread.join()
+    import time
+    time.sleep(0.06)  # the next batch has its bytes counted again
+""",
     "loss_is_not_finite": """
 with torch.no_grad():
     model.weight.fill_(float("inf"))
@@ -77,7 +107,8 @@ def seen(folder: Path) -> dict[str, Seen]:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_steps_and_samples_are_exact(name: str, seen: dict[str, Seen]) -> None:
-    assert (seen[name].updates, seen[name].samples) == (12, 96)
+    samples = 2 * 96 if name == "two_models_in_two_threads" else 96
+    assert (seen[name].updates, seen[name].samples) == (12, samples)
 
 
 def test_the_rank_is_that_of_the_process_group_or_of_the_launcher(seen: dict[str, Seen]) -> None:

@@ -69,8 +69,8 @@ def test_words_and_folders_that_are_no_text(tmp_path: Path, monkeypatch: pytest.
     command = [*map(os.fsencode, [*EXEC, "--raw", "--", sys.executable, "-c", shown]), b"\xfe\xc3\xa9"]
     done = subprocess.run(command, capture_output=True, timeout=TIMEOUT)
     assert (done.returncode, done.stdout) == (0, folder + b" \xfe\xc3\xa9"), done.stderr
-    command = read_command(newest())
-    assert (os.fsencode(command.cwd), os.fsencode(command.argv[-1])) == (folder, b"\xfe\xc3\xa9")
+    kept = read_command(newest())
+    assert (os.fsencode(kept.cwd), os.fsencode(kept.argv[-1])) == (folder, b"\xfe\xc3\xa9")
 
 
 @pytest.mark.parametrize(

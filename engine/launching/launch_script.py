@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gputrain.engine.alerts.alert_settings import read_alert_settings
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch import PlanRecord
-from gputrain.engine.runs import run_directory
-from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.runs import process_identity, run_directory
+from gputrain.engine.runs.run_directory import RunDir, State
 from gputrain.engine.runs.run_labels import check_tags, write_marks
 from gputrain.engine.user_script.script_command import ScriptCommand, read_command, write_command
 
@@ -48,29 +50,45 @@ def launch_script(
     write_command(run, command)
     if tags:
         write_marks(run, add=tags)
-    start(run)
+    start(run, given=command.given)
     return run
 
 
-def start(run: RunDir) -> None:
+def start(run: RunDir, *, given: bool = False) -> None:
     """Start the command of a prepared run directory, for the first time or again.
+
+    `given`: it gets the standard input of this process.
 
     Raises RuntimeError if the supervisor does not come up.
     """
-    launch.start(run, environment=dict(os.environ))
+    launch.start(run, environment=dict(os.environ), given=given)
 
 
 def start_again(run: RunDir) -> None:
     """Start the command of a run that is over once more, in the same run and record.
 
-    Raises BadInput if the run is going on or its folder is gone, RuntimeError if the supervisor does not come up.
+    Raises BadInput if the run or its command is going on or its folder is gone, RuntimeError if the supervisor does not
+    come up.
     """
     command = read_command(run)
     if run.is_live():
         raise BadInput(f"{run.id} is running; watch it with: gputrain-tui tail {run.id}")
+    if left := _left_running(run):
+        raise BadInput(
+            f"{run.id}: its supervisor was killed, and its command goes on (pid {left}); "
+            f"end it before it is started again: kill {left}"
+        )
     if not Path(command.cwd).is_dir():
         raise BadInput(f"{command.cwd}: the folder that {run.id} was started in is gone")
     start(run)
+
+
+def _left_running(run: RunDir) -> int | None:
+    """A process of the command that outlived its supervisor, which was killed; None without one."""
+    if (status := run.status()) is None or status.state is not State.DIED:
+        return None
+    command = process_identity.read_identity(run.trainer_lock)
+    return next(iter(process_identity.session_of(command)), None) if command is not None else None
 
 
 def clone(run: RunDir) -> RunDir:
@@ -78,9 +96,8 @@ def clone(run: RunDir) -> RunDir:
     `launch_script` does.
     """
     values = settings.flatten(read_config(run.config))
-    return launch_script(
-        read_command(run), values["name"], autotune=values["autotune"], hang_seconds=values["hang_seconds"]
-    )
+    command = msgspec.structs.replace(read_command(run), given=False)
+    return launch_script(command, values["name"], autotune=values["autotune"], hang_seconds=values["hang_seconds"])
 
 
 def default_name(argv: Sequence[str]) -> str:

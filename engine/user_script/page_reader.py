@@ -32,6 +32,9 @@ class MappedPage:
             self.close()
             raise ValueError(f"{path} is being made, or of another version")
         self.pid = int(self.slots[layout.PID])
+        self.parent = int(self.slots[layout.PARENT])
+        self.life = int(path.stem.rpartition("-")[2])
+        """Which of the programs that this process was, one after the other; from 1."""
         self._cursor = 0
         self._rest = b""
 

@@ -19,6 +19,7 @@ from gputrain.engine.user_script.readings import (
     worker_sums,
 )
 from gputrain.engine.user_script.script_command import ScriptCommand
+from gputrain.engine.user_script.script_leader import ScriptLeader, mates
 from gputrain.engine.user_script.script_rank import WINDOW_SECONDS, ScriptRank, failure_notice
 from gputrain.engine.user_script.script_tuner import ScriptTuner
 
@@ -35,7 +36,8 @@ class ScriptEvents:
         self._folder = folder
         self._command = command
         self._began = began
-        self._ranks: dict[int, ScriptRank] = {}
+        self._ranks: dict[MappedPage, ScriptRank] = {}
+        self._lead = ScriptLeader()
         self._phase = Phase.STARTING
         self._loader_at = began
         self._workers = WorkerSums()
@@ -68,9 +70,9 @@ class ScriptEvents:
                 if page.slots[layout.WORKER_ID] >= 0:
                     self._locks.watch(int(page.slots[layout.THREAD]))
                 continue
-            rank = self._ranks.get(page.pid)
+            rank = self._ranks.get(page)
             if rank is None:
-                rank = self._ranks[page.pid] = ScriptRank(page)
+                rank = self._ranks[page] = ScriptRank(page)
             found += rank.said()
             for line in rank.answers:
                 found += self.tuner.answered(line)
@@ -89,7 +91,9 @@ class ScriptEvents:
 
     def _trained(self, now: float, pages: list[MappedPage], leader: ScriptRank, *, last: bool) -> list[AnyEvent]:
         """What happened in a script that has made updates."""
-        found = [*self._phases(leader), *self._steps(leader, 0.0 if last else WINDOW_SECONDS)]
+        found = self._follows(leader)
+        found += self._phases(leader)
+        found += self._steps(leader, 0.0 if last else WINDOW_SECONDS)
         if now - self._loader_at >= LOADER_SECONDS:
             found += self._loader(now, [page for page in pages if page.is_worker], leader)
         return [*found, *self._fed(found), *self.tuner.judge(leader.page)]
@@ -117,9 +121,17 @@ class ScriptEvents:
         self._locks.close()
 
     def _leader(self) -> ScriptRank | None:
-        """The process whose steps are the run's: rank 0, or the one that made most updates."""
-        trained = [rank for rank in self._ranks.values() if rank.page.slots[layout.UPDATES] > 0]
-        return min(trained, key=lambda one: (one.number, -one.page.slots[layout.UPDATES])) if trained else None
+        return self._lead.choose(self._ranks.values())
+
+    def _follows(self, leader: ScriptRank) -> list[AnyEvent]:
+        """The last steps of the process that `leader` has followed, and what is said of the change."""
+        before = self._lead.follows()
+        if before is None:
+            return []
+        window = before.window(0.0)
+        found = [before.events(window, before, None, self._command)] if window is not None else []
+        text = f"process {leader.page.pid} trains now: steps and rates are its own from here on"
+        return [*found, Notice(level="info", text=text, source="supervisor"), *leader.introduced()]
 
     def _phases(self, leader: ScriptRank) -> list[AnyEvent]:
         validating = leader.page.slots[layout.PHASE] == layout.VALIDATION
@@ -130,7 +142,7 @@ class ScriptEvents:
         return [PhaseChanged(phase=phase)]
 
     def _steps(self, leader: ScriptRank, least: float) -> list[AnyEvent]:
-        together = [rank for rank in self._ranks.values() if rank is leader or (rank.ranked and leader.ranked)]
+        together = mates(leader, self._ranks.values())
         windows = [(rank, window) for rank in together if (window := rank.window(least)) is not None]
         own = [rank.own_seconds for rank in together if rank.own_seconds is not None]
         slowest = max(own) if len(together) > 1 and own else None
@@ -152,19 +164,25 @@ class ScriptEvents:
         seconds, self._loader_at = now - self._loader_at, now
         # A loop without workers makes its batches itself; beside workers, those are of validation.
         own = [page for page in pages if page.pid == leader.page.pid]
-        others = [page for page in pages if page.pid != leader.page.pid]
+        others = [page for page in pages if page.slots[layout.WORKER_ID] >= 0 and self._works_for(page, leader)]
         counted = others or own
         alive = [page for page in counted if _is_alive(page.pid)]
         before = self._workers
         self._workers = total(worker_sums(page) for page in counted).plus(self._ended_workers)
-        for page in counted:
-            if page not in alive:
-                self._ended_workers = self._ended_workers.plus(worker_sums(page))
+        for page in pages:
+            if page not in alive and not _is_alive(page.pid):
+                if page in counted:
+                    self._ended_workers = self._ended_workers.plus(worker_sums(page))
                 self._folder.forget(page)
         samples, busy = self._workers.samples - before.samples, self._workers.busy - before.busy
         if not alive or samples <= 0:
             return []
         return [self._stats(before, samples, busy, seconds, alive, bool(others))]
+
+    def _works_for(self, worker: MappedPage, leader: ScriptRank) -> bool:
+        """Whether a data worker is the leader's, as far as its parent tells: a fork server stands between them."""
+        parents = {rank.page.pid for rank in self._ranks.values()}
+        return worker.parent == leader.page.pid or worker.parent not in parents
 
     def _stats(
         self, before: WorkerSums, samples: float, busy: float, seconds: float, alive: list[MappedPage], workers: bool

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -100,6 +102,8 @@ def _run(arguments: Sequence[str]) -> int:
     options, rest = top.parse_known_args(words)
     if options.command == "exec":
         options.argv = script
+        if rest and not script and not rest[0].startswith("-"):
+            top.error(f"put -- before the command: gputrain-tui exec -- {plain(shlex.join(rest), 200)}")
     elif script:
         rest += script
     if "overrides" in options:
@@ -114,6 +118,11 @@ def _run(arguments: Sequence[str]) -> int:
     except BadInput as error:
         print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        # End by the signal itself, without a traceback: a loop of the shell around this command ends, too.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         # The reader of the pipe (such as head) exited. Python would report that again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -45,6 +45,8 @@ class OwnCommand(Struct, frozen=True, kw_only=True):
     """The command gets a pseudo-terminal for its output."""
     hang_seconds: float | None = None
     """Seconds without a step of any rank after which they are looked at; None: as the setting's default."""
+    given: bool = False
+    """The command gets the standard input of this process: a file or a pipe."""
 
     @property
     def injected(self) -> bool:
@@ -75,7 +77,13 @@ class Typed(Struct, frozen=True, kw_only=True):
 def prepare(own: OwnCommand) -> ScriptCommand:
     """The command, if it can be started. Raises BadInput."""
     return checked(
-        own.argv, own.folder, terminal=own.terminal, inject=own.injected, per_step=own.per_step, unit=own.unit
+        own.argv,
+        own.folder,
+        terminal=own.terminal,
+        inject=own.injected,
+        per_step=own.per_step,
+        unit=own.unit,
+        given=own.given,
     )
 
 

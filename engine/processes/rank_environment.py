@@ -5,7 +5,7 @@ torchrun, Kubernetes operators (PyTorchJob) and many scripts set torch's own var
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from gputrain.engine.common.errors import BadInput
@@ -14,6 +14,7 @@ from gputrain.engine.common.sanitize import plain
 LOOPBACK = "127.0.0.1"
 NODE_AGENT = "ssh"
 """`RankInfo.launcher` of ranks that an agent of `engine/nodes` started."""
+_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _PORT = 29500
 """torch's default MASTER_PORT."""
 _LAUNCHERS: tuple[tuple[str, str, str, str, str], ...] = (
@@ -60,6 +61,8 @@ class RankInfo:
     launcher: str
     """What started the ranks, in words."""
     meeting: MeetingPoint
+    interface: str = ""
+    """Network interface that leads to the other machines; empty: gloo and NCCL choose one."""
 
 
 def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
@@ -84,6 +87,12 @@ def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
     # Slurm's ntasks-per-node is the most that a node may have.
     one_machine = beside == count and environ.get("SLURM_STEP_NUM_NODES", "1") == "1"
     return RankInfo(rank, count, local, beside, launcher, _meeting(environ, launcher, one_machine=one_machine))
+
+
+def use_interface(environ: MutableMapping[str, str], name: str) -> None:
+    """Let gloo and NCCL use a network interface, where the user has not named another; empty: as they choose."""
+    for variable in _INTERFACES if name else ():
+        environ.setdefault(variable, name)
 
 
 def _meeting(environ: Mapping[str, str], launcher: str, *, one_machine: bool) -> MeetingPoint:

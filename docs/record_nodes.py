@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from fakes.network_hosts import network_hosts
-from helpers.session_recorder import PROGRAM, TIMEOUT, Recorder, follow, in_namespaces, without_places
+from helpers.session_recorder import PROGRAM, Recorder, follow, in_namespaces, without_places
 from helpers.tui import screenshots
 
 from gputrain.engine.launching import launch
@@ -27,7 +27,7 @@ from gputrain.engine.runs import run_directory
 from gputrain.tui.app import GpuTrainApp
 
 TRAIN = (
-    "train --recipe demo --hosts node-a node-b devices=2 name=demo num_workers=0 batch_size=16 width=16 epochs=200"
+    "train --recipe demo --hosts node-a,node-b devices=2 name=demo num_workers=0 batch_size=16 width=16 epochs=200"
     " checkpoint_epochs=0 checkpoint_steps=20 --detach"
 )
 PICTURES = {"dashboard-nodes": "", "nodes": "ranks"}
@@ -35,6 +35,7 @@ PICTURES = {"dashboard-nodes": "", "nodes": "ranks"}
 HERE = Path(__file__).resolve().parent
 SIZE = (120, 35)
 HOST = "head"
+TIMEOUT = 240.0
 
 
 def draw_images(home: Path) -> None:
@@ -53,19 +54,20 @@ def take_pictures() -> None:
 
 def record(folder: Path) -> list[str]:
     """The session."""
-    os.environ |= {"GPUTRAIN_CACHE": str(folder / "cache"), "GPUTRAIN_CONFIG": str(folder / "config")}
+    os.environ.setdefault("GPUTRAIN_CACHE", str(folder / "cache"))
+    os.environ["GPUTRAIN_CONFIG"] = str(folder / "config")
     draw_images(folder / "before")
     home = folder / "home"
     home.mkdir()
     os.environ["GPUTRAIN_HOME"] = str(home)
     logins = {name: os.environ[name] for name in ("GPUTRAIN_HOME", "GPUTRAIN_CACHE", "GPUTRAIN_CONFIG")}
     logins |= {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "OMP_NUM_THREADS": "1"}
-    recorder = Recorder()
+    recorder = Recorder(TIMEOUT)
     # Each machine has an empty folder of runs of its own.
     with network_hosts(folder / "network", ["node-a", "node-b"], logins, home) as network:
         os.environ["GPUTRAIN_SSH"] = network.ssh
         lost = network.hosts[1]
-        recorder.run(TRAIN)
+        assert recorder.run(TRAIN) == 0, recorder.lines
         recorder.add("$ gputrain-tui tail last --plain")
         reader, thread = follow("tail last --plain", recorder.add)
         recorder.wait_for("img/s", 4)

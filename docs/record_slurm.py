@@ -60,7 +60,8 @@ def counted(recorder: Recorder) -> None:
 
 def record(folder: Path) -> list[str]:
     """The session."""
-    os.environ |= {f"GPUTRAIN_{name}": str(folder / name.lower()) for name in ("HOME", "CACHE", "CONFIG")}
+    os.environ |= {f"GPUTRAIN_{name}": str(folder / name.lower()) for name in ("HOME", "CONFIG")}
+    os.environ.setdefault("GPUTRAIN_CACHE", str(folder / "cache"))
     os.environ["OMP_NUM_THREADS"] = "1"
     draw_images(folder / "before")
     names = folder / "names"
@@ -71,7 +72,7 @@ def record(folder: Path) -> list[str]:
         let_names_resolve(names, network)
         with running_slurm(network=network) as slurm:
             os.environ |= {"SLURM_CONF": slurm.environ["SLURM_CONF"], "PATH": slurm.environ["PATH"]}
-            recorder.run(TRAIN)
+            assert recorder.run(TRAIN) == 0, recorder.lines
             recorder.add("$ gputrain-tui tail last --plain")
             reader, thread = follow("tail last --plain", recorder.add)
             until, seen = time.monotonic() + TIMEOUT, ""

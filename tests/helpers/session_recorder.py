@@ -30,14 +30,15 @@ class Recorder:
         with self._lock:
             self.lines.append(f"{time.monotonic() - self._began:6.1f} s  {text.rstrip()}")
 
-    def run(self, command: str) -> None:
-        """Run a command to its end, and note what it prints."""
+    def run(self, command: str) -> int:
+        """Run a command to its end, and note what it prints. Returns its exit code."""
         self.add(f"$ gputrain-tui {command}")
         done = subprocess.run(
             [*PROGRAM, *command.split()], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         for line in done.stdout.splitlines():
             self.add(line)
+        return done.returncode
 
     def wait_for(self, words: str, count: int = 1) -> None:
         """Until so many lines hold `words`. Raises TimeoutError."""
@@ -75,7 +76,7 @@ def follow(command: str, take: Callable[[str], None]) -> tuple[subprocess.Popen[
 
 def without_places(text: str, folder: Path) -> str:
     """`text` with ``~`` in place of this machine's folders."""
-    for place in (str(folder), str(Path.home()), sys.prefix):
+    for place in (str(folder), os.environ.get("GPUTRAIN_CACHE", "") or str(folder), str(Path.home()), sys.prefix):
         text = text.replace(place, "~")
     return text
 

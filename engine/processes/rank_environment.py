@@ -6,7 +6,7 @@ launcher is then `ENVIRONMENT`. MPI and Slurm have variables of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from gputrain.engine.common.errors import BadInput
@@ -18,6 +18,7 @@ NODE_AGENT = "ssh"
 ENVIRONMENT = "environment"
 """`RankInfo.launcher` of ranks with torch's variables that torchrun did not start."""
 _OF_TORCH = ("torchrun", ENVIRONMENT)
+_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _PORT = 29500
 """torch's default MASTER_PORT."""
 _LAUNCHERS: tuple[tuple[str, str, str, str, str], ...] = (
@@ -64,6 +65,8 @@ class RankInfo:
     launcher: str
     """What started the ranks, in words."""
     meeting: MeetingPoint
+    interface: str = ""
+    """Network interface that leads to the other machines; empty: gloo and NCCL choose one."""
 
 
 def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
@@ -90,6 +93,12 @@ def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
     # Slurm's ntasks-per-node is the most that a node may have.
     one_machine = beside == count and environ.get("SLURM_STEP_NUM_NODES", "1") == "1"
     return RankInfo(rank, count, local, beside, launcher, _meeting(environ, launcher, one_machine=one_machine))
+
+
+def use_interface(environ: MutableMapping[str, str], name: str) -> None:
+    """Let gloo and NCCL use a network interface, where the user has not named another; empty: as they choose."""
+    for variable in _INTERFACES if name else ():
+        environ.setdefault(variable, name)
 
 
 def _meeting(environ: Mapping[str, str], launcher: str, *, one_machine: bool) -> MeetingPoint:

@@ -15,10 +15,11 @@ from unittest import mock
 import msgspec
 import psutil
 from fakes.network_hosts import Network, NetworkHost, network_hosts
-from faultlab import TIMEOUT, Finding, Lab, Live, end, lost, newest_checkpoint
+from faultlab import TIMEOUT, Finding, Lab, Live, end, kill_tree, lost, newest_checkpoint
 
 from gputrain.engine.diagnosis.recorded_run_review import review
 from gputrain.engine.events import AnyEvent, CheckpointSaved, HardwareSample, ModelReady, Notice, RunStarted, Steps
+from gputrain.engine.runs import run_directory
 
 SETTINGS: dict[str, Any] = {"hosts": "node-a,node-b", "checkpoint_steps": 5, "num_workers": 0}
 _LEFT_SECONDS = 60.0
@@ -65,20 +66,45 @@ def host_frozen(lab: Lab) -> Finding:
     return _tried(lab, 1, freeze, "node node-b is lost: no heartbeat for ")
 
 
+def host_rank_frozen(lab: Lab) -> Finding:
+    """A rank on another host is suspended, its agent is not: lost after rank_timeout, and started again."""
+
+    def freeze(host: NetworkHost) -> None:
+        for process in host.ranks():
+            process.suspend()
+
+    return _tried(lab, 1, freeze, "rank 1 on node-b has sent no heartbeat for ", rank_timeout=5)
+
+
+def hosts_cut_off_from_each_other(lab: Lab) -> Finding:
+    """Both hosts reach the supervisor, but not each other: the second one is left out after rank_timeout."""
+
+    def drop(host: NetworkHost) -> None:
+        host.drop_packets_to(host.address.rpartition(".")[0] + ".2")
+
+    return _tried(lab, 1, drop, "node-b can't reach node-a at ", rank_timeout=5)
+
+
 def host_cut_off_briefly(lab: Lab) -> Finding:
     """A link is down for 3 s: the run waits, and no step is repeated."""
-    with _network(lab) as network:
-        live = _training(lab)
-        since = live.newest + 1
-        network.hosts[1].cut()
+
+    def cut(host: NetworkHost) -> None:
+        host.cut()
         time.sleep(3.0)
-        network.hosts[1].mend()
-        live.until(CheckpointSaved, since=since)
-        live.steps_on()
-        again = [event for event in live.events if isinstance(event, ModelReady) and event.seq >= since]
-        missing = lost(live.run)
-        end(live)
-        return Finding(not again and not _left(network), missing, f"{len(again)} restarts")
+        host.mend()
+
+    return _without_restart(lab, cut)
+
+
+def host_link_slow(lab: Lab) -> Finding:
+    """For 10 s a link carries 256 kbit/s: the run is slow, and goes on."""
+
+    def slow_down(host: NetworkHost) -> None:
+        host.limit_link("256kbit")
+        time.sleep(10.0)
+        host.limit_link("")
+
+    return _without_restart(lab, slow_down)
 
 
 def hosts_supervisor_killed(lab: Lab) -> Finding:
@@ -192,20 +218,42 @@ def _network(lab: Lab, *, own_disks: bool = False) -> Iterator[Network]:
         here["GPUTRAIN_HOME"] = str(home)
     made = network_hosts(folder, ["node-a", "node-b"], environment, home if own_disks else None)
     with made as network, mock.patch.dict(os.environ, GPUTRAIN_SSH=network.ssh, **here):
-        yield network
+        try:
+            yield network
+        finally:
+            # The run of a try that failed must not go on beside the next one.
+            for listed in run_directory.list_runs():
+                if listed.status is not None and listed.run.is_live():
+                    kill_tree(listed.status.pid)
 
 
-def _training(lab: Lab) -> Live:
+def _training(lab: Lab, **settings: Any) -> Live:
     """A run on both hosts that has a checkpoint."""
-    live = lab.launch(**SETTINGS)
+    live = lab.launch(**SETTINGS | settings)
     live.until(CheckpointSaved)
     time.sleep(lab.random.uniform(0, 1))
     return live
 
 
-def _tried(lab: Lab, number: int, break_it: Callable[[NetworkHost], object], expected: str) -> Finding:
+def _without_restart(lab: Lab, break_it: Callable[[NetworkHost], None]) -> Finding:
+    """What `break_it` does to the second host, and undoes, must not start the ranks again."""
     with _network(lab) as network:
         live = _training(lab)
+        since = live.newest + 1
+        began = time.monotonic()
+        break_it(network.hosts[1])
+        live.until(CheckpointSaved, since=live.newest + 1)
+        live.steps_on()
+        seconds = time.monotonic() - began
+        again = [event for event in live.events if isinstance(event, ModelReady) and event.seq >= since]
+        missing = lost(live.run)
+        end(live)
+        return Finding(not again and not _left(network), missing, f"{len(again)} restarts", again=seconds)
+
+
+def _tried(lab: Lab, number: int, break_it: Callable[[NetworkHost], object], expected: str, **settings: Any) -> Finding:
+    with _network(lab) as network:
+        live = _training(lab, **settings)
         since, saved = live.newest + 1, newest_checkpoint(live.run)
         began = time.monotonic()
         break_it(network.hosts[number])
@@ -220,8 +268,7 @@ def _tried(lab: Lab, number: int, break_it: Callable[[NetworkHost], object], exp
         for process in network.hosts[number].processes():
             process.resume()
         left = _left(network)
-        said = f"{notice.text} (named after {named:.1f} s, training after {seconds:.1f} s; left: {left})"
-        return Finding(not left, missing, said)
+        return Finding(not left, missing, f"{notice.text}{f'; left: {left}' if left else ''}", named, seconds)
 
 
 def _left(network: Network) -> list[list[str]]:

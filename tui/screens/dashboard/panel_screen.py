@@ -22,6 +22,7 @@ from gputrain.tui.state.event_source import EventSource
 from gputrain.tui.state.reader_thread import Frame, Reader
 from gputrain.tui.widgets.key_bar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View
+from gputrain.tui.widgets.panels.nodes.node_gpus import with_gpus
 from gputrain.tui.widgets.tiles import Tiles
 from gputrain.tui.widgets.too_small_panel import TooSmallPanel
 
@@ -136,6 +137,8 @@ class PanelScreen(Screen[None]):
     def watch_view(self, view: View) -> None:
         """Show the view in all visible panels."""
         gpus = len(view.now.hardware.gpus) if view.now.hardware else 0
+        # The machines with GPUs of a run on several: one row each.
+        gpus += len(with_gpus(view.now))
         if gpus != self._gpus:
             self._gpus = gpus
             self.query_one(Tiles).rearrange()

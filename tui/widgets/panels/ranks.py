@@ -12,8 +12,9 @@ from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, cut, groups, line, pad, right, width, wrap
 from gputrain.tui.state.rank_history import RankTimes
 from gputrain.tui.state.run_snapshot import Snapshot
-from gputrain.tui.state.slow_ranks import NodeTimes, SlowNode, SlowRank, nodes_of, sample_of, slow_node, slow_rank
+from gputrain.tui.state.slow_ranks import NodeTimes, SlowNode, SlowRank, nodes_of, slow_node, slow_rank
 from gputrain.tui.widgets.panel import Panel, View
+from gputrain.tui.widgets.panels.nodes.node_table import node_lines
 from gputrain.tui.widgets.panels.rank_map import LEGENDS, MEASURES, Group, Measure, fold, map_lines, usual_of
 
 _NODE_ROWS = 14
@@ -39,7 +40,7 @@ def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Li
         *_slow_lines(late, late_node, columns, 2 if rows >= _LEGEND_ROWS else 1),
     ]
     tail = [_legend(measure, columns)] if rows >= _LEGEND_ROWS else []
-    listed = _node_lines(now, nodes, late_node, columns, rows // 3) if rows >= _NODE_ROWS else []
+    listed = node_lines(now, nodes, late_node, columns, rows // 3) if rows >= _NODE_ROWS else []
     room = rows - len(head) - len(tail) - len(listed)
     return [*head, *_map(now, measure, recent, late, nodes, columns, room), *tail, *listed][:rows]
 
@@ -51,9 +52,12 @@ def _summary(now: Snapshot, recent: Mapping[int, RankTimes], nodes: Sequence[Nod
     least = f"{fmt.share(min(exchange))} to {fmt.share(max(exchange))}"
     where = f"{len(recent)} ranks" + (f" on {len(nodes)} nodes" if len(nodes) > 1 else "")
     hidden = _overlap(now, recent, len(nodes))
+    lost = sorted(now.ranks.lost)
+    more = f" +{len(lost) - 1}" if len(lost) > 1 else ""
     return groups(
         columns,
         line((where, "bright")),
+        line((f"lost: {cut(plain(lost[0], 40), 18)}{more}", "bad")) if lost else (),
         line(("step ", "dim"), fmt.milliseconds(step)),
         line(("exchange ", "dim"), least),
         line(("overlap ", "dim"), hidden) if hidden else (),
@@ -141,47 +145,6 @@ def _legend(measure: Measure, columns: int) -> Line:
     parts = [line((f"{sign} ", role), (words, "dim")) for sign, words, role in LEGENDS[kind]]
     of = "of the median, slowest rank of a row" if kind == "times" else "of a step"
     return groups(columns, *parts, line((f"{of}; one column is 2 s", "dim")))
-
-
-def _node_lines(
-    now: Snapshot, nodes: Sequence[NodeTimes], late: SlowNode | None, columns: int, rows: int
-) -> list[Line]:
-    """A line for each node with its GPUs, the slowest first; the last one counts those without a line."""
-    if len(nodes) < 2 or rows < 3:
-        return []
-    ordered = sorted(nodes, key=lambda one: -one.own)
-    shown = ordered if len(ordered) <= rows - 1 else ordered[: rows - 2]
-    found = [line(("node, ranks, own time, data wait, exchange, GPUs", "dim"))]
-    for one in shown:
-        marked = late is not None and one.host == late.host
-        share = (fmt.share(part / one.step) if one.step else "–" for part in (one.data_wait, one.exchange))
-        found.append(
-            groups(
-                columns,
-                line(
-                    (pad(cut(plain(one.host, 40), 18), 18), "bad" if marked else "bright"),
-                    ("▶" if marked else " ", "bad"),
-                ),
-                line(right(str(len(one.ranks)), 4)),
-                line(right(fmt.milliseconds(one.own), 8)),
-                *(line(right(text, 6)) for text in share),
-                line((_gpus(now, one.host), "dim")),
-            )
-        )
-    left = len(ordered) - len(shown)
-    return [*found, line((f"and {left} more nodes, all faster", "dim"))] if left else found
-
-
-def _gpus(now: Snapshot, host: str) -> str:
-    """Number and utilization of the GPUs of a machine."""
-    sample = sample_of(now, host)
-    if sample is None:
-        return "not sampled"
-    gpus = [one for one in sample.gpus if one.cuda_index is not None]
-    known = [one.utilization for one in gpus if one.utilization is not None]
-    if not known:
-        return "no GPU"
-    return f"{len(known)} GPUs {fmt.percent(min(known))} to {fmt.percent(max(known))}"
 
 
 class RanksPanel(Panel):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import median
 from typing import NamedTuple
 
+from gputrain.engine.common.medians import median
 from gputrain.tui.charts.value_history import Bucket
 from gputrain.tui.render import format as fmt
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gputrain.engine.common.medians import median
-from gputrain.tui.charts.value_history import Bucket
+from gputrain.tui.charts.bucket_arrays import Bucket
 from gputrain.tui.render import format as fmt
 
 _APART = 3

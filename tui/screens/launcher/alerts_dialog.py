@@ -18,7 +18,7 @@ from gputrain.engine.alerts.alert_settings import EXAMPLE, AlertSettings, read_a
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.tui.render.charset import wants_ascii
-from gputrain.tui.render.styled_lines import EMPTY, Line, line, pad, wrap
+from gputrain.tui.render.styled_lines import EMPTY, Line, Span, line, pad, wrap
 from gputrain.tui.render.theme import palette
 from gputrain.tui.widgets.menu import as_text
 
@@ -160,7 +160,7 @@ class AlertsScreen(ModalScreen[None]):
         return [*_titled(about, columns), EMPTY, *found, EMPTY]
 
     def _target(self, number: int, target: Target) -> Line:
-        name = (f"{pad(target.label, 24)} ", "bright")
+        name: Span = (f"{pad(target.label, 24)} ", "bright")
         answer = self._answers.get(number)
         if answer is not None:
             return (name, (f"■ {answer.text}", "bad") if answer.error else (f"● {answer.text}", "good"))

@@ -19,6 +19,14 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import yaml_file
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+EXAMPLE = """\
+kinds: [finished, failed, died, stalled, slow]
+webhooks:
+  - url: ${SLACK_WEBHOOK}
+    format: slack                  # json, slack, discord or ntfy
+email: you@example.org             # by sendmail
+command: /home/you/bin/on-alert    # gets the alert as JSON on its standard input"""
+"""A file for those who have none."""
 _DEFAULT_KINDS = tuple(kind for kind in KINDS if kind not in ("stopped", "recovered"))
 
 
@@ -77,6 +85,11 @@ def read_alert_settings(path: Path | None = None) -> AlertSettings:
         raise BadInput(
             f"{document.place('kinds')}: '{plain(unknown[0], 60)}' is no kind of alert{hint}; kinds: {', '.join(KINDS)}"
         )
+    if isinstance(found.command, str):
+        try:
+            shlex.split(found.command)
+        except ValueError as error:
+            raise BadInput(f"{document.place('command')}: command cannot be split into words: {error}") from None
     _refuse_readable(path, document)
     complete = msgspec.convert(_substituted(document, msgspec.to_builtins(found)), AlertSettings)
     _check_command(document, complete.command)

@@ -21,6 +21,7 @@ from gputrain.tui.cli.plan_arguments import add_catalog_commands, add_plan_comma
 from gputrain.tui.cli.run_arguments import add_run_commands
 from gputrain.tui.cli.view_arguments import add_view_commands
 from gputrain.tui.render import charset
+from gputrain.tui.terminal import lean_imports
 
 _EPILOG = """\
 Without a terminal, commands print plain lines. --json prints JSON lines.
@@ -44,6 +45,8 @@ first steps:
 
 _LAUNCH = ("train", "resume", "clone", "check", "calibrate", "bench", "cache", "pack")
 """Commands that batch jobs run: a preemption signal before a run has started ends them with `EXIT_PREEMPTED`."""
+_WATCHING = ("monitor", "tail")
+"""Commands whose process may live as long as a run, and needs no TLS."""
 _RUNS = ("runs", "mark", "delete", "prune", "compare", "diagnose", "stop", "tail", "log", "export", "predict")
 _MODULES: dict[str | None, str] = {
     None: "launch.launcher",
@@ -143,6 +146,8 @@ def _dispatch(options: argparse.Namespace) -> int:
 
         print(f"gputrain-tui {VERSION}")
         return 0
+    if options.command in _WATCHING:
+        lean_imports.without_openssl()
     module = importlib.import_module(f"gputrain.tui.commands.{_MODULES[options.command]}")
     code: int = module.run(options)
     return code

@@ -24,19 +24,19 @@ def require_reachable(info: RankInfo, environ: Mapping[str, str] = os.environ) -
     Waits up to `_NAME_SECONDS` for the name of rank 0's machine where no launcher tells the nodes: a pod of Kubernetes
     has a name only some time after its start.
     """
-    named = info.launcher == ENVIRONMENT and not info.meeting.is_local
-    if _number(environ, _NODE_COUNTS) <= 1 and not named:
+    by_name = info.launcher == ENVIRONMENT and not info.meeting.is_local
+    if _number(environ, _NODE_COUNTS) <= 1 and not by_name:
         return
     host = info.meeting.host
     where = f"rank {info.rank} on {plain(socket.gethostname(), 80)}"
-    patience = _NAME_SECONDS if named else 0.0
+    patience = _NAME_SECONDS if by_name else 0.0
     if not (addresses := _addresses_within(host, patience)):
         tried = f" for {patience:.0f} s" if patience else ""
         raise BadInput(
             f"MASTER_ADDR: {where}: '{plain(host, 80)}' can't be resolved on this node{tried}; set MASTER_ADDR to the "
             "IP address of rank 0's node"
         )
-    if named:
+    if by_name:
         # Whether these ranks are on several machines is not known.
         return
     address = _loopback(addresses)

@@ -1,9 +1,10 @@
-"""An unedited script by torchrun whose rank 1 blocks: it is named with its line; a long validation is not."""
+"""A script by torchrun, or by accelerate, whose rank 1 blocks: it is named with its line; a long validation is not."""
 
 from __future__ import annotations
 
 import fcntl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,11 @@ from gputrain.engine.events import AnyEvent, Notice, Outcome, RunEnded, ScriptMo
 from gputrain.engine.runs import event_log, run_directory
 from gputrain.engine.user_script.hang_verdict import GOES_ON, NO_STEPS
 
-pytestmark = pytest.mark.long
-
+TORCHRUN = [*LOCAL_TORCHRUN, "--nproc-per-node", "2"]
+# On a CPU it starts several processes only as it does for several GPUs.
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+ACCELERATE += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_ip"]
+ACCELERATE += ["127.0.0.1", "--main_process_port", "0"]
 DATASET = """
 import fcntl
 import torch
@@ -79,14 +83,14 @@ torch.distributed.destroy_process_group()
 class Hanging:
     """A run whose rank 1 blocks at two locks, one after the other, each until it was named."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, launcher: list[str]) -> None:
         script(folder, DATASET, "my_dataset.py")
         self.train = script(folder, TRAIN)
         self.dataset = folder / "my_dataset.py"
         locks = [folder / "first.lock", folder / "second.lock"]
         for lock in locks:
             lock.touch()
-        launch = [*LOCAL_TORCHRUN, "--nproc-per-node", "2", str(self.train), *map(str, locks)]
+        launch = [*launcher, str(self.train), *map(str, locks)]
         with locks[0].open() as first, locks[1].open() as second:
             for file in (first, second):
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -116,13 +120,19 @@ class Hanging:
         return [one for one in events if isinstance(one, Notice) and one.level == "warning" and NO_STEPS in one.text]
 
 
-@pytest.fixture(scope="module")
-def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hanging]:
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(TORCHRUN, id="torchrun", marks=pytest.mark.long),
+        pytest.param(ACCELERATE, id="accelerate", marks=pytest.mark.frameworks),
+    ],
+)
+def hanging(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hanging]:
     folder = tmp_path_factory.mktemp("hanging")
     with pytest.MonkeyPatch.context() as monkeypatch:
         for variable in ("GPUTRAIN_HOME", "GPUTRAIN_CACHE", "GPUTRAIN_CONFIG"):
             monkeypatch.setenv(variable, str(folder / variable))
-        yield Hanging(folder)
+        yield Hanging(folder, request.param)
 
 
 def test_the_rank_that_blocks_is_named_with_file_and_line(hanging: Hanging) -> None:

@@ -47,7 +47,7 @@ def alone(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
 def test_each_update_has_the_same_samples_and_loss(
     devices: int, sharding: str, settings: dict[str, Any], alone: list[Logged], tmp_path: Path
 ) -> None:
-    values = {"devices": devices, "accumulation_steps": 4 // devices, "sharding": sharding}
+    values: dict[str, Any] = {"devices": devices, "accumulation_steps": 4 // devices, "sharding": sharding}
     if sharding == "full":
         # As the plan sets it.
         values["channels_last"] = False

@@ -87,7 +87,7 @@ def prepare(own: OwnCommand) -> ScriptCommand:
 
 def start(own: OwnCommand) -> RunDir:
     """Start it as a new run. Returns once a supervisor owns the run. Raises BadInput or RuntimeError."""
-    return launch_script.launch_script(prepare(own), own.name, own.tags, autotune=own.autotune)
+    return launch_script.launch_script(prepare(own), own.name, own.tags, autotune=own.autotune, given=own.given)
 
 
 def read_form(typed: Typed) -> OwnCommand:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from gputrain.engine.alerts.alert_settings import read_alert_settings
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
@@ -31,11 +29,13 @@ def launch_script(
     *,
     autotune: bool = False,
     hang_seconds: float | None = None,
+    given: bool = False,
 ) -> RunDir:
     """Start `command` as a new run. Returns once its supervisor owns it.
 
     `autotune`: the supervisor tries advice by itself that leaves order and samples as they are. `hang_seconds`: without
-    a step of any rank for so long they are looked at; None: as the setting's default.
+    a step of any rank for so long they are looked at; None: as the setting's default. `given`: the command gets the
+    standard input of this process, if it is one that reads some.
 
     Raises BadInput for an invalid name or tag, a wrong ``alerts.yaml``, or if the run directory can't be written;
     RuntimeError if the supervisor does not come up.
@@ -50,22 +50,16 @@ def launch_script(
     write_command(run, command)
     if tags:
         write_marks(run, add=tags)
-    start(run, given=command.given)
+    _start(run, given=given and command.given)
     return run
 
 
-def start(run: RunDir, *, given: bool = False) -> None:
-    """Start the command of a prepared run directory, for the first time or again.
-
-    `given`: it gets the standard input of this process.
-
-    Raises RuntimeError if the supervisor does not come up.
-    """
+def _start(run: RunDir, *, given: bool) -> None:
     launch.start(run, environment=dict(os.environ), given=given)
 
 
-def start_again(run: RunDir) -> None:
-    """Start the command of a run that is over once more, in the same run and record.
+def start_again(run: RunDir, *, given: bool = False) -> None:
+    """Start the command of a run that is over once more, in the same run and record. `given`: as in `launch_script`.
 
     Raises BadInput if the run or its command is going on or its folder is gone, RuntimeError if the supervisor does not
     come up.
@@ -80,7 +74,7 @@ def start_again(run: RunDir) -> None:
         )
     if not Path(command.cwd).is_dir():
         raise BadInput(f"{command.cwd}: the folder that {run.id} was started in is gone")
-    start(run)
+    _start(run, given=given and command.given)
 
 
 def _left_running(run: RunDir) -> int | None:
@@ -91,13 +85,13 @@ def _left_running(run: RunDir) -> int | None:
     return next(iter(process_identity.session_of(command)), None) if command is not None else None
 
 
-def clone(run: RunDir) -> RunDir:
+def clone(run: RunDir, *, given: bool = False) -> RunDir:
     """Start the command of `run` as a new run with the same name, `autotune` and `hang_seconds`. Raises as
     `launch_script` does.
     """
     values = settings.flatten(read_config(run.config))
-    command = msgspec.structs.replace(read_command(run), given=False)
-    return launch_script(command, values["name"], autotune=values["autotune"], hang_seconds=values["hang_seconds"])
+    autotune, hang_seconds = values["autotune"], values["hang_seconds"]
+    return launch_script(read_command(run), values["name"], autotune=autotune, hang_seconds=hang_seconds, given=given)
 
 
 def default_name(argv: Sequence[str]) -> str:

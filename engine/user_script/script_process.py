@@ -8,12 +8,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import time
@@ -33,7 +31,7 @@ from gputrain.engine.processes.orphans import adopt_orphans
 from gputrain.engine.runs import process_identity
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.user_script import terminal_relay
-from gputrain.engine.user_script.page_reader import PageFolder
+from gputrain.engine.user_script.page_reader import PageFolder, new_folder
 from gputrain.engine.user_script.script_command import ScriptCommand
 from gputrain.engine.user_script.script_events import ScriptEvents
 
@@ -58,7 +56,7 @@ class ScriptProcess:
         """
         adopt_orphans()
         self._on_event = on_event
-        self._folder = PageFolder(_page_folder(run))
+        self._folder = PageFolder(new_folder(run.id))
         self._asked: set[int] = set()
         self._relay: subprocess.Popen[bytes] | None = None
         self._process = self._start(run, command)
@@ -222,14 +220,6 @@ def _forget_input() -> None:
     os.dup2(null, 0)
     if null != 0:
         os.close(null)
-
-
-def _page_folder(run: RunDir) -> Path:
-    """A private folder in memory for the pages of the run's processes."""
-    home = Path("/dev/shm")  # noqa: S108 - a folder of its own is made below it, by mkdtemp
-    if not home.is_dir() or shutil.disk_usage(home).free < 1 << 22:
-        home = Path(tempfile.gettempdir())
-    return Path(tempfile.mkdtemp(prefix=f"gputrain-{run.id[-24:]}-", dir=home))
 
 
 def _is_zombie(pid: int) -> bool:

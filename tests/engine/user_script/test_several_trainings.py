@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.locks import hold_file
 from helpers.scripts.watched import EXEC, MAIN, TRAIN, run, script
 
 from gputrain.engine.events import LoaderStats, Notice, RankSteps, Steps
 from gputrain.engine.probe import layout
 from gputrain.engine.probe.page import Page
 from gputrain.engine.runs import event_log, run_directory
-from gputrain.engine.user_script.page_reader import PageFolder
+from gputrain.engine.user_script.page_reader import PageFolder, remove_left
 from gputrain.engine.user_script.script_command import ScriptCommand
 from gputrain.engine.user_script.script_events import ScriptEvents
 
@@ -125,6 +126,23 @@ def test_workers_of_other_ranks_are_not_counted(tmp_path: Path, processes: list[
     found = watched(tmp_path).poll(2.0)
     (stats,) = (event for event in found if isinstance(event, LoaderStats))
     assert (stats.kind, stats.workers, stats.samples) == ("inline", 1, 80)
+
+
+def test_pages_of_killed_supervisors_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    home, other = tmp_path / "memory", tmp_path / "gputrain-mine"
+    for folder in (home / "gputrain-left", home / "gputrain-live", home / "gputrain-no-pages", other):
+        folder.mkdir(parents=True)
+        (folder / "1-1-1.page").touch()
+    for folder in (home / "gputrain-left", home / "gputrain-live", other):
+        (folder / "owner").touch()
+    (home / "gputrain-link").symlink_to(other)
+    with hold_file(home / "gputrain-live" / "owner") as holder:
+        remove_left(home)
+        assert sorted(one.name for one in home.iterdir()) == ["gputrain-link", "gputrain-live", "gputrain-no-pages"]
+        assert len(list(other.iterdir())) == 2
+        holder.communicate(timeout=60)
+    remove_left(home)
+    assert not (home / "gputrain-live").exists()
 
 
 @pytest.mark.long

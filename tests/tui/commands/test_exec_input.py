@@ -30,11 +30,14 @@ def notices() -> list[str]:
     return [event.text for event in event_log.read(newest().events) if isinstance(event, Notice)]
 
 
-def test_a_file_or_a_pipe_is_read_by_the_command_and_not_by_its_second_start() -> None:
+def test_a_pipe_is_read_by_the_command_and_a_second_start_without_one_is_warned_of() -> None:
     raw = [*EXEC, "--raw", "--", sys.executable, "-"]
     done = subprocess.run(raw, input=b"print('from', 'input')\n", capture_output=True, timeout=TIMEOUT)
     assert (done.returncode, done.stdout) == (0, b"from input\n"), done.stderr
-    assert run([*CLI, "resume", newest().id, "--plain"]).returncode == 0
+    again = [*CLI, "clone", newest().id, "--plain"]
+    done = subprocess.run(again, input=b"print('another')\n", capture_output=True, timeout=TIMEOUT)
+    assert b"| another\n" in done.stdout
+    subprocess.run([*CLI, "resume", newest().id, "--plain"], stdin=subprocess.DEVNULL, check=True, timeout=TIMEOUT)
     assert "the command began with a file or a pipe as its input; started again, it reads nothing" in notices()
 
 

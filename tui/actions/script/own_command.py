@@ -90,7 +90,7 @@ def prepare(own: OwnCommand) -> ScriptCommand:
 def start(own: OwnCommand) -> RunDir:
     """Start it as a new run. Returns once a supervisor owns the run. Raises BadInput or RuntimeError."""
     return launch_script.launch_script(
-        prepare(own), own.name, own.tags, autotune=own.autotune, hang_seconds=own.hang_seconds
+        prepare(own), own.name, own.tags, autotune=own.autotune, hang_seconds=own.hang_seconds, given=own.given
     )
 
 

@@ -24,7 +24,7 @@ _LEGEND_ROWS = 8
 
 
 def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Line]:
-    """Summary, slow rank, heat map, legend and nodes, as far as there is room."""
+    """Summary, slow rank, heat map, legend and nodes, then the maps of other measures, as far as there is room."""
     now = view.now
     recent = now.ranks.recent()
     if not recent:
@@ -42,7 +42,18 @@ def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Li
     tail = [_legend(measure, columns)] if rows >= _LEGEND_ROWS else []
     listed = node_lines(now, nodes, late_node, columns, rows // 3) if rows >= _NODE_ROWS else []
     room = rows - len(head) - len(tail) - len(listed)
-    return [*head, *_map(now, measure, recent, late, nodes, columns, room), *tail, *listed][:rows]
+    drawn = [*head, *_map(now, measure, recent, late, nodes, columns, room), *tail, *listed]
+    for other in MEASURES if listed else ():
+        if other != measure:
+            more = _map(now, other, recent, late, nodes, columns, rows)
+            if len(drawn) + 2 + len(more) > rows:
+                break
+            drawn += [
+                (),
+                line((f"{MEASURES[other]}  ", "title"), *_legend(other, columns - len(MEASURES[other]) - 2)),
+                *more,
+            ]
+    return drawn[:rows]
 
 
 def _summary(now: Snapshot, recent: Mapping[int, RankTimes], nodes: Sequence[NodeTimes], columns: int) -> Line:

@@ -1,8 +1,8 @@
 """Record a session: a run on two nodes of a real Slurm, whose time limit ends it twice, and which finishes by itself.
 
-    python docs/record_slurm.py docs/slurm-session.txt [EPOCHS]    needs root, iproute2, OpenSSH, Slurm, munge; ten minutes
+    python docs/record_slurm.py docs/slurm-session.txt [EPOCHS]      needs root, iproute2, OpenSSH, Slurm and munge
 
-A start trains for less than a minute. EPOCHS is 6, which took two cores three starts; a faster machine needs more.
+It takes ten minutes; a start trains for less than one. EPOCHS is 6, which took two cores three starts; a faster machine needs more.
 
 The nodes are network namespaces with addresses and host names of their own, with a real slurmd in each; munged and
 slurmctld run beside them. Nothing in the file is written by hand: lines in brackets say what squeue or this script

@@ -37,7 +37,7 @@ def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Li
     late, late_node = slow_rank(now, recent), slow_node(nodes)
     head = [
         _summary(now, recent, nodes, columns),
-        *_slow_lines(late, late_node, columns, 2 if rows >= _LEGEND_ROWS else 1),
+        *_slow_lines(now, late, late_node, columns, 2 if rows >= _LEGEND_ROWS else 1),
     ]
     tail = [_legend(measure, columns)] if rows >= _LEGEND_ROWS else []
     listed = node_lines(now, nodes, late_node, columns, rows // 3) if rows >= _NODE_ROWS else []
@@ -96,14 +96,16 @@ def _overlap(now: Snapshot, recent: Mapping[int, RankTimes], nodes: int) -> str:
     return f"{fmt.share(hidden)} of {fmt.milliseconds(whole)}"
 
 
-def _slow_lines(late: SlowRank | None, node: SlowNode | None, columns: int, most: int) -> list[Line]:
+def _slow_lines(now: Snapshot, late: SlowRank | None, node: SlowNode | None, columns: int, most: int) -> list[Line]:
     """The slow node and the slow rank, each in at most `most` lines."""
     texts = []
     if node is not None and node.ranks > 1:
         who = f"{plain(node.host, 40)}: its {node.ranks} ranks"
         texts.append(f"▲ slow node {who} take {fmt.share(node.late)} of a step longer")
     if late is not None:
-        where = f"GPU {late.gpu}" + (f" of {plain(late.host, 40)}" if late.host else "")
+        of = f" of {plain(late.host, 40)}" if late.host else ""
+        on_cpu = now.model is not None and now.model.device == "cpu"
+        where = f"CPU{of}" if on_cpu else f"GPU {late.gpu}{of}"
         texts.append(f"▲ slow rank {late.rank}, {where}, +{fmt.share(late.late)} of a step: {plain(late.cause, 120)}")
     found = [line((row, "bad")) for text in texts for row in wrap(text, max(20, columns), most)]
     return found or [line(("no rank is slower than the others", "dim"))]

@@ -2,7 +2,8 @@
 
     python docs/record_slurm.py docs/slurm-session.txt [EPOCHS]      needs root, iproute2, OpenSSH, Slurm and munge
 
-It takes ten minutes; a start trains for less than one. EPOCHS is 6, which took two cores three starts; a faster machine needs more.
+It takes ten minutes; a start trains for less than one. EPOCHS is 6, for three starts on two cores; a faster machine needs
+more.
 
 The nodes are network namespaces with addresses and host names of their own, with a real slurmd in each; munged and
 slurmctld run beside them. Nothing in the file is written by hand: lines in brackets say what squeue or this script

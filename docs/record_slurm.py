@@ -2,7 +2,7 @@
 
     python docs/record_slurm.py docs/slurm-session.txt [EPOCHS]      needs root, iproute2, OpenSSH, Slurm and munge
 
-It takes ten minutes; a start trains for less than one. EPOCHS is 6, for three starts on two cores; a faster machine needs
+It takes ten minutes; a start trains for less than one. EPOCHS is 6, for three starts on two cores; faster ones need
 more.
 
 The nodes are network namespaces with addresses and host names of their own, with a real slurmd in each; munged and

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from gputrain.engine import events
-from gputrain.engine.common.files import state_home
+from gputrain.engine.common.files import cache_home, state_home
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.version import VERSION
 from gputrain.engine.configuration import settings
@@ -221,14 +221,14 @@ class NodeAgent:
         self._oom_before = exit_reasons.oom_kills()
         own = msgspec.structs.replace(start, config=msgspec.json.encode(config))
         run, log = self._run, self._log_file
-        rank_server.start(log)
         self._first_rank = start.first_rank
         self._starting = RankStart(lambda: NodeRanks(own, run, log, listener, self._send_event))
         if start.first_rank == 0 and not self._shared:
             self._sender = CheckpointSender(self._run.checkpoints)
         if not self._sampled:
             self._sampled = True
-            data = Path(self._begin.data_dir) if self._begin.data_dir else None
+            # The images of the demo are in the cache folder.
+            data = Path(self._begin.data_dir) if self._begin.data_dir else cache_home()
             host = plain(platform.node(), 80)
             start_node_sampling(host, self._send_sample, _SAMPLE_SECONDS, root=os.getpid(), data_path=data)
 

@@ -51,14 +51,16 @@ class NodeRanks:
         `on_event` gets the events of rank 0, on a thread. Raises OSError or EOFError if the rank server ends meanwhile.
         """
         adopt_orphans()
+        rank_server.start(log)
         self._leader: TrainerProcess | None = None
         self._others: dict[int, BaseProcess] = {}
         self._reported: set[int] = set()
         config = msgspec.json.decode(start.config, type=RunConfig)
+        port = start.port or (listener.getsockname()[1] if listener is not None else 0)
         interface, context = _interface(start), rank_server.context()
         for local in range(start.ranks):
             rank = start.first_rank + local
-            meeting = MeetingPoint(start.address or LOOPBACK, start.port)
+            meeting = MeetingPoint(start.address or LOOPBACK, port)
             info = RankInfo(rank, start.count, local, start.ranks, NODE_AGENT, meeting, interface)
             if rank == 0:
                 self._leader = TrainerProcess(run, config, on_event, info, listener, log, context)

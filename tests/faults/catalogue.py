@@ -86,6 +86,7 @@ FAULTS = (
             hosts.host_rank_killed,
             hosts.host_agent_killed,
             hosts.host_killed,
+            hosts.host_of_two_ranks_killed,
             hosts.first_host_killed,
             hosts.host_cut_off,
             hosts.first_host_cut_off,

@@ -41,6 +41,11 @@ def host_killed(lab: Lab) -> Finding:
     return _tried(lab, 1, lambda host: host.kill(), "node node-b is lost: ")
 
 
+def host_of_two_ranks_killed(lab: Lab) -> Finding:
+    """The same with two ranks on each host: those of the host that is left meet there."""
+    return _tried(lab, 1, lambda host: host.kill(), "node node-b is lost: ", devices=2)
+
+
 def first_host_killed(lab: Lab) -> Finding:
     """The same for the host of rank 0, at which the ranks meet."""
     return _tried(lab, 0, lambda host: host.kill(), "node node-a is lost: ")

@@ -46,7 +46,7 @@ class RankTimes(NamedTuple):
 class RankColumn:
     """The figures of all ranks in `COLUMN_SECONDS`; not changed once it is finished."""
 
-    __slots__ = ("folded", "last", "start", "times")
+    __slots__ = ("carried", "folded", "last", "start", "times")
 
     def __init__(self, start: int = 0) -> None:
         self.start = start
@@ -54,6 +54,8 @@ class RankColumn:
         self.last = 0
         """The highest rank in it."""
         self.times: dict[int, RankTimes] = {}
+        self.carried: set[int] = set()
+        """Ranks whose figures are those of the column before."""
         self.folded: dict[object, tuple[str, ...]] = {}
         """Cells that a panel drew of this column, by what they depend on."""
 
@@ -62,6 +64,12 @@ class RankColumn:
         before = self.times.get(rank)
         self.times[rank] = times if before is None else before.plus(times)
         self.last = max(self.last, rank)
+
+    def carry(self, before: RankColumn) -> None:
+        """Take the figures before of ranks that reported nothing: their reports come every two to three seconds."""
+        for rank in before.times.keys() - self.times.keys() - before.carried:
+            self.add(rank, before.times[rank])
+            self.carried.add(rank)
 
 
 class RankPlace(Struct, frozen=True):
@@ -136,6 +144,8 @@ class RankHistory:
 
     def _finish(self, elapsed: float) -> None:
         if self._column.times:
+            if self._columns and self._columns[-1].start == self._column.start:
+                self._column.carry(self._columns[-1])
             self._columns.append(self._column)
             count = 1 + max(column.last for column in self._columns)
             here = {place.host for place in self._places.values()}

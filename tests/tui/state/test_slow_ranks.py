@@ -132,3 +132,14 @@ def test_a_new_start_on_fewer_machines_names_the_lost_one() -> None:
         history.take(scripted.steps(second), float(second))
         history.take(away, second + 0.5)
     assert (sorted(history.ranks().recent()), history.ranks().lost) == ([0, 1], {})
+
+
+def test_a_column_between_two_reports_has_the_figures_before() -> None:
+    history = RankHistory()
+    away = RankSteps(rank=1, window_steps=4, window_seconds=2.0, data_wait=0.1, compute=1.8, exchange=0.1)
+    for second in range(20):
+        history.take(scripted.steps(second), float(second))
+        # A report every three seconds, and none after ten.
+        if second % 3 == 0 and second < 10:
+            history.take(away, float(second))
+    assert [1 in column.times for column in history.ranks().columns] == [True] * 6 + [False] * 3

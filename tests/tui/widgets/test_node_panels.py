@@ -38,8 +38,9 @@ VIEW = seen(sample("node-01", tuple(gpu(index) for index in range(8))))
 
 def test_each_node_has_a_line_with_its_disks_network_and_gpus() -> None:
     drawn = draw_ranks(VIEW, "own", 150, 40)
-    header, first, second = text(drawn).splitlines()[-3:]
-    assert header.split("  ")[0] == "node"
+    lines = text(drawn).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("node  "))
+    header, first, second = lines[at : at + 3]
     line = first if first.startswith("node-01") else second
     assert {"atlas", "node-01"} == {first.split()[0], second.split()[0]}
     for part in ("41 %", "60 %", "12.3/0.4", "97 %", "118/117", "8 GPUs 90–97 %"):
@@ -89,3 +90,18 @@ def test_machines_without_gpus_change_nothing_in_the_gpu_panel() -> None:
     alone = seen(sample("node-01", ()))
     assert "node-01" not in text(draw_gpus(alone, 100, 40))
     assert "no GPU" in text(draw_ranks(alone, "own", 150, 40))
+
+
+def test_spare_rows_show_the_other_measures() -> None:
+    drawn = text(draw_ranks(VIEW, "wait", 116, 40)).splitlines()
+    titles = [line.split("  ")[0] for line in drawn]
+    assert [name for name in titles if name in ("own time", "step time", "exchange")] == ["own time"]
+    assert [name for name in titles if name == "data wait"] == []
+    tall = text(draw_ranks(VIEW, "wait", 116, 90)).splitlines()
+    assert [
+        name for name in (line.split("  ")[0] for line in tall) if name in ("own time", "step time", "exchange")
+    ] == [
+        "own time",
+        "step time",
+        "exchange",
+    ]

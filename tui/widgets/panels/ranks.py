@@ -24,7 +24,7 @@ _LEGEND_ROWS = 8
 
 
 def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Line]:
-    """Summary, slow rank, heat map, legend and nodes, as far as there is room."""
+    """Summary, slow rank, heat map, legend and nodes, then the maps of other measures, as far as there is room."""
     now = view.now
     recent = now.ranks.recent()
     if not recent:
@@ -37,12 +37,23 @@ def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Li
     late, late_node = slow_rank(now, recent), slow_node(nodes)
     head = [
         _summary(now, recent, nodes, columns),
-        *_slow_lines(late, late_node, columns, 2 if rows >= _LEGEND_ROWS else 1),
+        *_slow_lines(now, late, late_node, columns, 2 if rows >= _LEGEND_ROWS else 1),
     ]
     tail = [_legend(measure, columns)] if rows >= _LEGEND_ROWS else []
     listed = node_lines(now, nodes, late_node, columns, rows // 3) if rows >= _NODE_ROWS else []
     room = rows - len(head) - len(tail) - len(listed)
-    return [*head, *_map(now, measure, recent, late, nodes, columns, room), *tail, *listed][:rows]
+    drawn = [*head, *_map(now, measure, recent, late, nodes, columns, room), *tail, *listed]
+    for other in MEASURES if listed else ():
+        if other != measure:
+            more = _map(now, other, recent, late, nodes, columns, rows)
+            if len(drawn) + 2 + len(more) > rows:
+                break
+            drawn += [
+                (),
+                line((f"{MEASURES[other]}  ", "title"), *_legend(other, columns - len(MEASURES[other]) - 2)),
+                *more,
+            ]
+    return drawn[:rows]
 
 
 def _summary(now: Snapshot, recent: Mapping[int, RankTimes], nodes: Sequence[NodeTimes], columns: int) -> Line:
@@ -85,14 +96,16 @@ def _overlap(now: Snapshot, recent: Mapping[int, RankTimes], nodes: int) -> str:
     return f"{fmt.share(hidden)} of {fmt.milliseconds(whole)}"
 
 
-def _slow_lines(late: SlowRank | None, node: SlowNode | None, columns: int, most: int) -> list[Line]:
+def _slow_lines(now: Snapshot, late: SlowRank | None, node: SlowNode | None, columns: int, most: int) -> list[Line]:
     """The slow node and the slow rank, each in at most `most` lines."""
     texts = []
     if node is not None and node.ranks > 1:
         who = f"{plain(node.host, 40)}: its {node.ranks} ranks"
         texts.append(f"▲ slow node {who} take {fmt.share(node.late)} of a step longer")
     if late is not None:
-        where = f"GPU {late.gpu}" + (f" of {plain(late.host, 40)}" if late.host else "")
+        of = f" of {plain(late.host, 40)}" if late.host else ""
+        on_cpu = now.model is not None and now.model.device == "cpu"
+        where = f"CPU{of}" if on_cpu else f"GPU {late.gpu}{of}"
         texts.append(f"▲ slow rank {late.rank}, {where}, +{fmt.share(late.late)} of a step: {plain(late.cause, 120)}")
     found = [line((row, "bad")) for text in texts for row in wrap(text, max(20, columns), most)]
     return found or [line(("no rank is slower than the others", "dim"))]

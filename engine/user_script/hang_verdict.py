@@ -14,7 +14,7 @@ NO_STEPS = "no step for "
 GOES_ON = "the ranks go on"
 """Start of what is said when there are steps again."""
 BUSY = 0.2
-"""Share of a core from which a main thread is at work rather than waiting."""
+"""Share of the time on a core, or waiting for one, from which a main thread is at work rather than waiting."""
 _NAMED = 3
 
 

@@ -1,7 +1,8 @@
-"""Looks at the ranks of a script twice, some seconds apart: their stacks, and the CPU time of their main threads."""
+"""Looks at the ranks of a script twice, some seconds apart: their stacks, and how busy their main threads are."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -46,8 +47,8 @@ class _Sight:
     """It cannot run, for the reason in `missing`."""
     worker: int = 0
     """Process id of that worker; 0: these are the rank's own frames."""
-    cpu: float = 0.0
-    """Seconds of CPU that this thread has used."""
+    busy: float = 0.0
+    """Seconds in which this thread used a core or waited for one."""
     at: float = 0.0
 
 
@@ -117,7 +118,7 @@ def _processes(pids: Mapping[int, int]) -> list[psutil.Process]:
 def _sight(one: AskedProcess, worker: int = 0) -> _Sight:
     frames = one.threads[-1].frames if one.threads else ()
     missing = "" if frames else (one.missing or "which has no Python frame")
-    return _Sight(frames, missing, one.blocked, worker, _cpu_seconds(one.process.pid), time.monotonic())
+    return _Sight(frames, missing, one.blocked, worker, _busy_seconds(one.process.pid), time.monotonic())
 
 
 def _worker_sight(rank: psutil.Process) -> _Sight | None:
@@ -133,13 +134,19 @@ def _worker_sight(rank: psutil.Process) -> _Sight | None:
     return None
 
 
-def _cpu_seconds(pid: int) -> float:
-    """CPU time of the main thread of a process; 0 if it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+def _busy_seconds(pid: int) -> float:
+    """Time in which the main thread of a process used a core, or waited for one; 0 if it has ended.
+
+    Without the kernel's figure for the wait: that it used one.
+    """
+    thread = Path(f"/proc/{pid}/task/{pid}")
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        used, waited = (thread / "schedstat").read_text().split()[:2]
+        return (int(used) + int(waited)) / 1e9
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = (thread / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+    return 0.0
 
 
 def _place(rank: int, first: _Sight, second: _Sight, *, on_device: bool) -> Places:
@@ -149,7 +156,7 @@ def _place(rank: int, first: _Sight, second: _Sight, *, on_device: bool) -> Plac
     if second.missing:
         return Places(rank, unknown=whose + second.missing)
     line = own_line(second.frames)
-    share = (second.cpu - first.cpu) / max(0.1, second.at - first.at) if first.worker == second.worker else 0.0
+    share = (second.busy - first.busy) / max(0.1, second.at - first.at) if first.worker == second.worker else 0.0
     waits = "" if second.worker else rank_waits.waits_in(second.frames, on_device=on_device)
     if waits == rank_waits.BACKWARD and not on_device and share >= BUSY:
         # It computes, on the thread that would wait.
@@ -160,7 +167,7 @@ def _place(rank: int, first: _Sight, second: _Sight, *, on_device: bool) -> Plac
     if first.frames and rank_waits.own_frames(first.frames) != rank_waits.own_frames(second.frames):
         doubts.append("it was at another line some seconds before")
     if share >= BUSY:
-        doubts.append(f"it uses {min(1.0, share):.0%} of a core")
+        doubts.append(f"it uses a core or waits for one {min(1.0, share):.0%} of the time")
     if second.worker:
         line = f"{line}, in its data worker {second.worker}"
     return Places(rank, line=line, doubts=tuple(doubts))

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,15 +172,11 @@ def test_work_is_not_called_a_hang(ranks: Ranks) -> None:
 
 def test_a_rank_that_computes_is_not_called_a_hang(ranks: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_looks, "_BETWEEN_SECONDS", 0.3)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        _, (notice,), _ = ranks.silent("all_reduce", "spin")
-        # A busy machine may give it hardly any time.
-        if notice.level == "info" and "it uses " in notice.text:
-            break
+    _, (notice,), _ = ranks.silent("all_reduce", "spin")
+    assert notice.level == "info"
     assert "rank 3 keeps the others waiting" in notice.text
-    assert "it uses " in notice.text
-    assert "% of a core" in notice.text
+    assert "This may be work that takes long, not a hang: " in notice.text
+    assert "it uses a core or waits for one " in notice.text
 
 
 def test_no_rank_is_named_where_one_gives_no_stack(ranks: Ranks) -> None:

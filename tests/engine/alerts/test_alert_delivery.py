@@ -189,6 +189,7 @@ def test_dead_target_delays_no_other(server: Server) -> None:
         ("kinds: [finshed]", r"alerts.yaml:1: 'finshed' is no kind of alert; did you mean 'finished'\?"),
         ("email: me\nwebhook: x", r"alerts.yaml:2: .*unknown field `webhook`"),
         ("webhooks:\n  - url: x\n    format: teams", r"alerts.yaml:1: Invalid enum value 'teams'"),
+        ('email: me\ncommand: "mail \'me"', r"alerts.yaml:2: command cannot be split .*No closing quotation"),
         ("slow_percent: 130", r"alerts.yaml:1: Expected `float` < 100"),
         (
             "webhooks:\n  - url: hooks.example.org/x",

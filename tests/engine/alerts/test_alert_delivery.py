@@ -251,6 +251,7 @@ def test_dead_target_delays_no_other(server: Server) -> None:
         ('email: "me\\nBcc: you"', r"alerts.yaml:1: email must be one address"),
         ("email: me\nwebhook: x", r"alerts.yaml:2: .*unknown field `webhook`"),
         ("webhooks:\n  - url: x\n    format: teams", r"alerts.yaml:1: Invalid enum value 'teams'"),
+        ('email: me\ncommand: "mail \'me"', r"alerts.yaml:2: command cannot be split .*No closing quotation"),
         ("slow_percent: 130", r"alerts.yaml:1: Expected `float` < 100"),
         (
             "webhooks:\n  - url: hooks.example.org/x",

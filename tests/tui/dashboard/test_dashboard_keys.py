@@ -109,6 +109,12 @@ async def test_the_palette_has_the_keys_by_name() -> None:
         assert {"Quit", "Stop", "Checkpoint", "Detach", "Help", "Theme"} <= names
 
 
+def curves_written(pilot: Pilot[int]) -> bool:
+    """Whether all files are there: the picture, where matplotlib draws it, comes after the CSV."""
+    told = any("-curves-" in one.message for one in pilot.app._notifications)
+    return told and len(list(Path.cwd().glob("*-curves-*.csv"))) == 1
+
+
 EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
     "q": ("q", lambda pilot, _: isinstance(pilot.app.screen, QuitScreen)),
     "?": ("question_mark", lambda pilot, _: isinstance(pilot.app.screen, HelpScreen)),
@@ -127,7 +133,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
     "/": ("slash", lambda pilot, _: isinstance(pilot.app.screen, SearchScreen)),
     "m": ("m", lambda pilot, _: any("trains in one process" in one.message for one in pilot.app._notifications)),
     "e": ("e", lambda *_: len(list(Path.cwd().glob("*-view-*.svg"))) == 1),
-    "E": ("E", lambda *_: {path.suffix for path in Path.cwd().glob("*-curves-*")} == {".csv", ".svg"}),
+    "E": ("E", lambda pilot, _: curves_written(pilot)),
     "^p": ("ctrl+p", lambda pilot, _: isinstance(pilot.app.screen, CommandPalette)),
 }
 """What to press for each key of the line at the bottom, and what must follow."""

@@ -74,7 +74,7 @@ def test_large_compressed_pages_are_warned_of_with_their_cost(
     if warned:
         assert "SNAPPY in pages of 50 images" in warnings[0]
         assert " MiB, " in warnings[0]
-        assert " ms an image here" in warnings[0]
+        assert " ms of CPU an image here" in warnings[0]
         assert not [text for text in plan(machine, tmp_path, cache="disk").warnings if "compressed with" in text]
 
 

@@ -62,10 +62,10 @@ def _leaf(path: str, file: Any, image: str) -> int:
     return found
 
 
-def first_page(path: str, image_key: str) -> PagedValue | None:
-    """The first image in the first page of a compressed file; None if it is not compressed, or cannot be read.
+def fullest_page(path: str, image_key: str) -> PagedValue | None:
+    """The first image of the page with the most images in the first row group of a compressed file.
 
-    Raises BadInput as `scan_parquet`, and OSError.
+    None if it is not compressed, or cannot be read. Raises BadInput as `scan_parquet`, and OSError.
     """
     parquet = pyarrow_parquet()
     import pyarrow as pa
@@ -77,9 +77,13 @@ def first_page(path: str, image_key: str) -> PagedValue | None:
             if not codec or not file.metadata.num_rows:
                 return None
             level = file.schema.column(leaf).max_definition_level
-            place = next(_places(_Chunk(content.fileno(), file.metadata.row_group(0).column(leaf), level, packed=True)))
+            chunk = _Chunk(content.fileno(), file.metadata.row_group(0).column(leaf), level, packed=True)
+            places = list(_places(chunk))
     except (pa.ArrowException, ValueError, LookupError):
         return None
+    # The last one of equal ones: the first page may hold numbers of a small dictionary.
+    most = max(reversed(places), key=lambda place: place.extra)
+    place = next(place for place in places if place.offset == most.offset)
     return PagedValue((0, place.offset), place.length, place.extra, codec, level)
 
 

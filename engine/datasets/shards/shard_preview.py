@@ -77,7 +77,7 @@ def page_warning(values: Mapping[str, Any]) -> str:
         return ""
     try:
         path = _shards(values, "train_split").paths[0]
-        cost = parquet_page_cost.first_page_cost(path, values["image_key"])
+        cost = parquet_page_cost.page_cost(path, values["image_key"])
     except (BadInput, OSError):
         return ""  # the check names the fault
     return "" if cost is None else parquet_page_cost.warning(cost.codec, cost.images, cost)

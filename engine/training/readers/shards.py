@@ -47,7 +47,7 @@ def _page_warning(split: ShardSplit, image_key: str) -> tuple[str, ...]:
     cost = None
     if split.images.remote is None:
         packed = next(number for number, shard in enumerate(split.images.shards) if shard["codec"])
-        cost = parquet_page_cost.first_page_cost(split.images.shard_path(packed), image_key)
+        cost = parquet_page_cost.page_cost(split.images.shard_path(packed), image_key)
     text = parquet_page_cost.warning(" and ".join(sorted(codecs)), images, cost)
     return (text,) if text else ()
 

@@ -24,8 +24,6 @@ from gputrain.engine.runs.run_directory import RunDir
 _START_SECONDS = 60.0
 """Time from the start of ssh to the agent's first answer, which imports the engine."""
 _RETRY_SECONDS = 10.0
-_RECONNECT_SECONDS = 5.0
-"""How long a restart waits for nodes that are connected again."""
 _MAX_DOUBLINGS = 6
 _UNREACHABLE_LOSSES = 3
 """As many losses count for a node that the first one cannot reach, but this machine can."""
@@ -95,7 +93,7 @@ class NodePool:
         """
         (self._run.directory / SHARED_FILE).write_text(self._token)
         for node in self.nodes:
-            self._connect(node)
+            self._connect(node, imported=False)
         threading.Thread(target=self._watch, name="nodes", daemon=True).start()
         deadline = time.monotonic() + _START_SECONDS
         while not all(node.ready for node in self.nodes):
@@ -113,7 +111,8 @@ class NodePool:
             if node.ready.problem:
                 raise BadInput(f"hosts: {node.name}: {node.ready.problem}")
 
-    def _connect(self, node: Node) -> None:
+    def _connect(self, node: Node, *, imported: bool = True) -> None:
+        """`imported`: the node is usable once it has imported torch, and not before."""
         node.tried = time.monotonic()
         node.ready = None
         node.link = NodeLink(
@@ -127,6 +126,7 @@ class NodePool:
                 token=self._token,
                 timeout=self._settings.node_timeout,
                 data_dir=data_dir,
+                imported=imported,
             )
         )
 
@@ -166,17 +166,19 @@ class NodePool:
         return replace(ready, problem=problem)
 
     def reconnect(self, check: Callable[[], None]) -> None:
-        """Before a restart: connect again to nodes whose agent has ended, and wait a few seconds for them.
+        """Before a restart: connect again to nodes whose agent has ended.
+
+        They join again later; if fewer than `min_nodes` are left, wait for them as long as at the first start.
 
         `check` is called again and again and may raise an exception of its own.
         """
         for node in self.nodes:
             if node.link is None and node.losses == 1 and not node.silent:
                 self._connect(node)
-        deadline = time.monotonic() + _RECONNECT_SECONDS
-        while any(node.link is not None and node.ready is None for node in self.nodes):
+        deadline = time.monotonic() + _START_SECONDS
+        while len(self.usable) < self._settings.min_nodes and time.monotonic() < deadline:
             check()
-            if time.monotonic() >= deadline:
+            if not any(node.link is not None and node.ready is None for node in self.nodes):
                 return
             self.receive(min(deadline, time.monotonic() + _POLL_SECONDS))
 

@@ -18,12 +18,10 @@ import msgspec
 from gputrain.engine import events
 from gputrain.engine.common.files import cache_home, state_home
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.common.version import VERSION
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import NodeSample
 from gputrain.engine.events.commands import StopCommand, encode_command
-from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.nodes import node_messages, rank_server
 from gputrain.engine.nodes.agent_meeting import AgentMeeting
 from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver, CheckpointSender
@@ -44,11 +42,10 @@ from gputrain.engine.nodes.node_messages import (
     Offer,
     Part,
     Probe,
-    Ready,
     Start,
     Stock,
 )
-from gputrain.engine.nodes.node_ranks import NodeRanks, RankStart, kill_descendants, node_directory
+from gputrain.engine.nodes.node_ranks import NodeRanks, RankStart, kill_descendants, node_directory, this_node
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import exit_reasons
 from gputrain.engine.supervision.node_sampling import start_node_sampling
@@ -189,19 +186,11 @@ class NodeAgent:
             problem = f"{where}: {error.strerror}; set GPUTRAIN_HOME there to a folder that can be written"
         if begin.data_dir and not Path(begin.data_dir).exists():
             problem = f"data_dir: {plain(begin.data_dir, 200)} does not exist there"
-        if not (torch := rank_server.torch_version()):
-            problem = "torch is not installed there"
-        self._send(
-            Ready(
-                host=plain(platform.node(), 80),
-                version=VERSION,
-                torch=torch,
-                python=platform.python_version(),
-                gpus=len(inspect_machine().gpus),
-                shared=self._shared,
-                problem=problem,
-            )
-        )
+        ready = this_node(shared=self._shared, problem=problem)
+        if begin.imported and not ready.problem:
+            rank_server.when_ready(lambda: self._send(ready))
+        else:
+            self._send(ready)
 
     def _take_stock(self, index: bytes) -> None:
         assert self._run is not None

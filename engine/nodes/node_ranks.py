@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import socket
 import threading
@@ -13,11 +14,13 @@ import msgspec
 import psutil
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.version import VERSION
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events.commands import decode_command
+from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.nodes import rank_server
 from gputrain.engine.nodes.meeting_address import interface_of, route_to
-from gputrain.engine.nodes.node_messages import Start
+from gputrain.engine.nodes.node_messages import Ready, Start
 from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.processes.orphans import adopt_orphans, die_with_parent
 from gputrain.engine.processes.rank_environment import LOOPBACK, NODE_AGENT, MeetingPoint, RankInfo
@@ -162,6 +165,20 @@ def _interface(start: Start) -> str:
     if not start.address:
         return ""
     return interface_of(start.address) if start.first_rank == 0 else route_to(start.address, start.port)
+
+
+def this_node(*, shared: bool, problem: str) -> Ready:
+    """What the supervisor must know of this machine; `problem`: why it can't train, unless torch is missing, too."""
+    torch = rank_server.torch_version()
+    return Ready(
+        host=plain(platform.node(), 80),
+        version=VERSION,
+        torch=torch,
+        python=platform.python_version(),
+        gpus=len(inspect_machine().gpus),
+        shared=shared,
+        problem=problem if torch else "torch is not installed there",
+    )
 
 
 def node_directory(home: Path, run_id: str) -> RunDir:

@@ -158,16 +158,20 @@ def follow(port: int, count: int, seconds: float) -> None:
     os._exit(0)
 
 
+def _started(command: list[str]) -> Any:
+    """A process with pipes for its input and output."""
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 def measure(count: int, settle: float, seconds: float) -> dict[str, float]:
     """The figures, in percent of a core."""
     mode = [sys.executable, __file__, "--ranks", str(count), "--seconds", str(seconds)]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     found: dict[str, float] = {}
-    with subprocess.Popen([*mode, "--as", "lead"], **pipes) as leader:
+    with _started([*mode, "--as", "lead"]) as leader:
         at = ["--port", leader.stdout.readline().strip()]
         others = subprocess.Popen([*mode, "--as", "others", *at])
         try:
-            with subprocess.Popen([*mode, "--as", "rank", *at], **pipes) as rank:
+            with _started([*mode, "--as", "rank", *at]) as rank:
                 rank.stdout.readline()
                 time.sleep(settle)
                 for part in (leader, rank):

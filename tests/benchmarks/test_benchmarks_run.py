@@ -191,6 +191,15 @@ def test_many_runs() -> None:
     assert all(found[name] > 0 for name in ("listed_ms", "command_ms", "again_ms"))
 
 
+def test_rank_records() -> None:
+    found = answer(str(HERE / "rank_records.py"), "--json", "--ranks", "16", "--settle", "1", "--seconds", "3")
+    figures = found["figures"]["16"]
+    # Each of the 14 other ranks every two seconds, and the real one.
+    assert figures["events_per_s"] > 3
+    assert 0 < figures["rank_0_store_percent"] < figures["rank_0_percent"] < 50
+    assert 0 < figures["rank_percent"] < 50
+
+
 def test_faults() -> None:
     names = ("torn_record", "damaged_files", "two_launches")
     found = answer(str(HERE / "faults.py"), "--json", "--tries", "1", "--only", *names)

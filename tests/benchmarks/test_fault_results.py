@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from fault_results import figures_of, kept_lines, table
-from fault_tries import Finding, Lab, try_all
+from fault_tries import try_all
+from faultlab import Finding, Lab
 
 
 @dataclass

@@ -208,6 +208,9 @@ def _end(pid_file: Path) -> None:
         deadline = time.monotonic() + _TIMEOUT
         while time.monotonic() < deadline:
             os.kill(pid, 0)
+            # In a namespace whose first process does not wait for others it stays a zombie.
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return
             time.sleep(0.1)
     except (OSError, ValueError):
         return

@@ -76,6 +76,7 @@ def follow(command: str, take: Callable[[str], None]) -> tuple[subprocess.Popen[
 
 def without_places(text: str, folder: Path) -> str:
     """`text` with ``~`` in place of this machine's folders."""
+    text = text.replace(str(Path(__file__).resolve().parents[2]), "~/gputrain")
     for place in (str(folder), os.environ.get("GPUTRAIN_CACHE", "") or str(folder), str(Path.home()), sys.prefix):
         text = text.replace(place, "~")
     return text

@@ -43,6 +43,8 @@ REAL = {
     "dashboard": ["● training", "demo", "Validation accuracy"],
     "dashboard-lost-gpu": ["● training", "LOST: it has fallen off the bus", "2 GPUs"],
     "dashboard-half-a-core": ["● training", "CPU 0.5 of", "/2 GiB"],
+    "dashboard-nodes-120x35": ["demo", "4 ranks on 2 nodes", "node-b 2–3"],
+    "nodes-120x35": ["● training", "4 ranks on 2 nodes", "net ↓/↑ MB/s", "node-a", "node-b", "exchange  · < 5 %"],
 }
 """Recorded from real runs; what they show otherwise depends on the machine."""
 

@@ -132,6 +132,8 @@ _COUNTS: Mapping[str, Count] = {
     "imagefolder": _classes,
     "webdataset": _shards,
     "parquet": _shards,
+    "hf": _shards,
+    "imagenet": _shards,
     "cifar10": _cifar,
     "300wlp": _300wlp,
     "biwi": _biwi,

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 from gputrain.engine.common import files
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings, value_range
-from gputrain.engine.configuration.sections.data_settings import UNCACHED
+from gputrain.engine.configuration.sections.data_settings import SHARDED, UNCACHED
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
 from gputrain.engine.datasets import value_extremes
-from gputrain.engine.datasets.shards.shard_patterns import SUFFIXES
 from gputrain.engine.datasets.value_extremes import USUAL, Extremes
 
 SAMPLE = 128
@@ -126,7 +125,7 @@ class RangeScan(NamedTuple):
 
 def of_settings(values: Mapping[str, Any]) -> RangeScan | None:
     """The scan of the images of the flat settings; None for shards, data without image files, or no training images."""
-    if values["dataset"] in UNCACHED or values["dataset"] in SUFFIXES or not values["data_dir"]:
+    if values["dataset"] in UNCACHED or values["dataset"] in SHARDED or not values["data_dir"]:
         return None
     try:
         return scan(files.expand_user(values["data_dir"]), values["train_split"], values["val_split"])
@@ -222,7 +221,7 @@ def range_of(config: RunConfig) -> tuple[ValueRange | None, tuple[str, ...]]:
     data = config.data
     if data.value_range != value_range.AUTO:
         return value_range.parse(data.value_range), ()
-    if data.dataset in SUFFIXES:
+    if data.dataset in SHARDED:
         return None, ()
     try:
         found = scan(files.expand_user(data.data_dir), data.train_split, data.val_split)

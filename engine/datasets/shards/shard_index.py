@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -30,9 +29,16 @@ from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.datasets.remote_shards import remote_listing
 from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged
 from gputrain.engine.datasets.remote_shards.remote_shard_files import RemoteShardFiles, wanted_of
-from gputrain.engine.datasets.shards import packed_index, parquet_rows, shard_scan, tar_samples
+from gputrain.engine.datasets.shards import (
+    arrow_rows,
+    imagenet_tars,
+    packed_index,
+    parquet_rows,
+    shard_scan,
+    tar_samples,
+)
 from gputrain.engine.datasets.shards.shard_patterns import shown
-from gputrain.engine.datasets.shards.shard_scan import COLUMNS, ShardPart, ShardScan
+from gputrain.engine.datasets.shards.shard_scan import COLUMNS, ScanProgress, ShardPart, ShardScan
 
 FORMAT = 1
 """Version of the files."""
@@ -40,7 +46,6 @@ FACTS = "index.json"
 _THREADS = 8
 """Shards that are scanned at once: on a network file system most of the time is waiting."""
 _POLL_SECONDS = 0.2
-
 OnFound = Callable[[int], None]
 """Called repeatedly with the images found so far; may raise to stop the scan."""
 
@@ -58,12 +63,16 @@ class ShardSet:
     """The shards of a split, and how they are read."""
 
     dataset: str
-    """``webdataset`` or ``parquet``."""
+    """``webdataset``, ``parquet``, ``hf`` or ``imagenet``."""
     paths: tuple[str, ...]
     image_key: str
     label_key: str
     cache_bytes: int = 0
     """Limit of the cache of remote shards; 0: what the disk has."""
+    labels_file: str = ""
+    """File with the classes of images whose shards have none."""
+    rows: str = ""
+    """The part of the images that is the split, see `row_ranges`; the index is of all."""
 
     @property
     def root(self) -> str:
@@ -136,11 +145,17 @@ def _key(shards: ShardSet, stats: Sequence[ShardStat]) -> str:
     described = [FORMAT, shards.dataset, shards.image_key, shards.label_key, rows]
     if shards.is_remote:  # a server may say nothing of versions
         described.append(shards.root)
+    described += _labels_stat(shards)
     return hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
+def _labels_stat(shards: ShardSet) -> list[int]:
+    """Size and time of the file with the classes; empty if there is none."""
+    return [*_stat(shards.labels_file)] if shards.labels_file else []
+
+
 def _part_path(shards: ShardSet, path: str, stat: ShardStat) -> Path:
-    described = [FORMAT, shards.dataset, shards.image_key, shards.label_key, path, *stat]
+    described = [FORMAT, shards.dataset, shards.image_key, shards.label_key, path, *stat, *_labels_stat(shards)]
     key = hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return home() / "parts" / f"{key}.npz"
 
@@ -159,27 +174,8 @@ def _one_builder(folder: Path, on_found: OnFound) -> Iterator[None]:
         yield
 
 
-class _Progress:
-    """Images found so far by all threads, and the order to stop."""
-
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-        self._found: dict[str, int] = {}
-
-    def of(self, path: str) -> Callable[[int], None]:
-        def found(count: int) -> None:
-            if self.stopped.is_set():
-                raise InterruptedError("the scan was stopped")
-            self._found[path] = count
-
-        return found
-
-    def total(self) -> int:
-        return sum(list(self._found.values()))
-
-
 def _scan(shards: ShardSet, stats: Sequence[ShardStat], on_found: OnFound) -> list[ShardPart]:
-    progress = _Progress()
+    progress = ScanProgress()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="shards") as pool:
         jobs: list[Future[ShardPart]] = [
             pool.submit(_part, shards, path, stat, progress) for path, stat in zip(shards.paths, stats, strict=True)
@@ -198,7 +194,7 @@ def _scan(shards: ShardSet, stats: Sequence[ShardStat], on_found: OnFound) -> li
     return [job.result() for job in jobs]
 
 
-def _part(shards: ShardSet, path: str, stat: ShardStat, progress: _Progress) -> ShardPart:
+def _part(shards: ShardSet, path: str, stat: ShardStat, progress: ScanProgress) -> ShardPart:
     """A shard's part, from an earlier scan or a new one."""
     kept, found = _part_path(shards, path, stat), progress.of(path)
     part = shard_scan.read_part(kept)
@@ -236,6 +232,10 @@ def _scan_remote(shards: ShardSet, url: str, stat: ShardStat, found: Callable[[i
 
 def _scan_one(shards: ShardSet, path: str, found: Callable[[int], None]) -> ShardScan:
     try:
+        if shards.dataset == "imagenet":
+            return imagenet_tars.scan_imagenet(path, shards.labels_file, found)
+        if shards.dataset == "hf":
+            return arrow_rows.scan_arrow(path, shards.image_key, shards.label_key, found)
         if shards.dataset == "parquet":
             return parquet_rows.scan_parquet(path, shards.image_key, shards.label_key, found)
         return tar_samples.scan_tar(path, shards.image_key, shards.label_key, found)

@@ -17,6 +17,8 @@ from gputrain.engine.datasets.remote_shards import remote_listing
 
 SUFFIXES = {"webdataset": ".tar", "parquet": ".parquet"}
 """Values of `dataset` that are shards, and the suffix of their files."""
+IMAGENET = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
+"""ImageNet's archives, for the values of `train_split` and `val_split`; another value names a tar file."""
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 """Archives without random access."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -118,10 +120,14 @@ def layout_of(data_dir: str, train_split: str) -> str:
     if is_url(data_dir):
         return remote_layout_of(data_dir, train_split)
     home = files.expand_user(data_dir)
+    from gputrain.engine.datasets.hugging_face import arrow_splits  # not for every command
+
+    if arrow_splits.has_arrow_data(home):
+        return "hf"
     split = home / train_split
     if split.is_dir() and any(entry.is_dir() for entry in split.iterdir()):
         return ""
-    return has_shards(home)
+    return "imagenet" if (home / IMAGENET["train"]).is_file() else has_shards(home)
 
 
 def has_shards(folder: Path) -> str:

@@ -13,8 +13,16 @@ import numpy as np
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.datasets.class_folder_count import TimeLimitReached
+from gputrain.engine.datasets.hugging_face.prepared_datasets import NotPrepared
 from gputrain.engine.datasets.remote_shards import remote_listing, retries
-from gputrain.engine.datasets.shards import parquet_rows, shard_index, shard_patterns, shard_split, tar_samples
+from gputrain.engine.datasets.shards import (
+    arrow_rows,
+    parquet_rows,
+    shard_index,
+    shard_patterns,
+    shard_split,
+    tar_samples,
+)
 from gputrain.engine.datasets.shards.shard_patterns import shown
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages, ShardFault
 from gputrain.engine.estimates.host_memory import DataFacts
@@ -68,14 +76,22 @@ def check_shards(values: Mapping[str, Any], _deadline: float) -> None:
     for setting in ("train_split", "val_split"):
         if not values[setting]:
             continue
-        path = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting).paths[0]
-        if values["dataset"] == "parquet":
-            parquet_rows.check_columns(path, values["image_key"], values["label_key"])
+        try:
+            path = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting).paths[0]
+        except NotPrepared:
+            return  # the run has it prepared
+        if check := _COLUMN_CHECKS.get(values["dataset"]):
+            check(path, values["image_key"], values["label_key"])
             continue
+        if values["dataset"] == "imagenet":
+            continue  # it looked into the archive already
         try:
             tar_samples.scan_tar(path, values["image_key"], values["label_key"], _no_progress, limit=1)
         except OSError as error:
             raise BadInput(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
+
+
+_COLUMN_CHECKS = {"parquet": parquet_rows.check_columns, "hf": arrow_rows.check_columns}
 
 
 def _check_remote(values: Mapping[str, Any]) -> None:
@@ -111,10 +127,13 @@ def _count(values: Mapping[str, Any], deadline: float) -> DataFacts:
 
 
 def _images(values: Mapping[str, Any], setting: str, on_found: Callable[[int], None]) -> ShardedImages:
-    shards = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting)
+    try:
+        shards = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting)
+    except NotPrepared:
+        raise TimeLimitReached from None
     if shards.is_remote and shard_index.find_index(shards) is None:
         raise TimeLimitReached
-    return ShardedImages(shard_index.ensure_index(shards, on_found), shards.root, shards.cache_bytes)
+    return shard_split.images_of(shards, setting, on_found)
 
 
 def _short_side(images: ShardedImages, deadline: float) -> float | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import normalization
-from gputrain.engine.configuration.sections.data_settings import AUTO
+from gputrain.engine.configuration.sections.data_settings import AUTO, SHARDED
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet, files_in, found_at
@@ -25,7 +25,7 @@ from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.head_pose import HeadPose
 from gputrain.engine.training.tasks.task import Task
 
-_CLASSES = ("demo", "imagefolder", "webdataset", "parquet", "cifar10")
+_CLASSES = ("demo", "imagefolder", *SHARDED, "cifar10")
 _HEADS = ("300wlp", "biwi")
 
 

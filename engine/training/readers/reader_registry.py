@@ -28,6 +28,8 @@ _READERS: dict[str, Reader] = {
     "imagefolder": image_folder.read,
     "webdataset": shards.read,
     "parquet": shards.read,
+    "hf": shards.read,
+    "imagenet": shards.read,
     "cifar10": cifar10.read,
     "300wlp": lp300w.read,
     "biwi": biwi.read,

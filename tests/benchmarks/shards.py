@@ -43,6 +43,8 @@ RATIOS = {
     "tar_windows_vs_folder": ("tar_windows", "folder"),
     "tar_vs_webdataset": ("tar", "webdataset"),
     "parquet_vs_hf_datasets": ("parquet", "hf_datasets"),
+    "arrow_vs_folder": ("arrow", "folder"),
+    "arrow_vs_hf_datasets": ("arrow", "hf_datasets"),
 }
 _ENTRIES = 10_000_000
 
@@ -93,6 +95,11 @@ def parquet(setting: Setting) -> Pass:
 def snappy(setting: Setting) -> Pass:
     """Parquet compressed with snappy, as `datasets` writes it: a page is read for each image."""
     return _epochs(setting, _sharded(setting, "parquet", "snappy"))
+
+
+def arrow(setting: Setting) -> Pass:
+    """Arrow files as `datasets` prepares them: images by offset."""
+    return _epochs(setting, _sharded(setting, "hf", "arrow"))
 
 
 def _drain(loader: Any) -> int:
@@ -155,6 +162,7 @@ CONTENDERS = (
     Contender("tar_windows", "gputrain, tar shards, shuffle=shards", "antialiased", tar_windows),
     Contender("parquet", "gputrain, Parquet", "antialiased", parquet),
     Contender("snappy", "gputrain, Parquet with snappy", "antialiased", snappy),
+    Contender("arrow", "gputrain, Arrow files of datasets", "antialiased", arrow),
     Contender("webdataset", "webdataset, Pillow", "antialiased", webdataset),
     Contender("hf_datasets", "Hugging Face datasets, Pillow", "antialiased", hf_datasets),
 )
@@ -178,7 +186,19 @@ def prepare(setting: Setting, shard_bytes: int) -> str:
         pq = import_module("pyarrow.parquet")
         for path in (setting.scratch / "parquet").glob("*.parquet"):
             pq.write_table(pq.read_table(path), compressed / path.name, compression="snappy", row_group_size=100)
+        _write_arrow(sorted(compressed.glob("train-*.parquet")), setting.scratch / "arrow")
     return reason
+
+
+def _write_arrow(parquets: list[Path], to: Path) -> None:
+    """The same rows as Arrow streams, in the layout of the cache of `datasets`."""
+    pa, pq = import_module("pyarrow"), import_module("pyarrow.parquet")
+    to.mkdir(exist_ok=True)
+    for number, path in enumerate(parquets):
+        table = pq.read_table(path)
+        with pa.ipc.new_stream(to / f"photos-train-{number:05d}-of-{len(parquets):05d}.arrow", table.schema) as writer:
+            writer.write_table(table, max_chunksize=100)
+    (to / "dataset_info.json").write_text('{"splits": {"train": {}}}')
 
 
 _OPEN = """
@@ -264,7 +284,7 @@ def main() -> None:
             key: {
                 "images_per_second": result.per_second,
                 "images_per_cpu_second": result.per_cpu_second,
-                "reason": result.reason or (reason if key in ("parquet", "snappy") else ""),
+                "reason": result.reason or (reason if key in ("parquet", "snappy", "arrow") else ""),
             }
             for key, result in results.items()
         }

@@ -100,9 +100,9 @@ class ShardedImages:
         self.remote: RemoteShardFiles | None = None
         """The shards' files if they are remote."""
         if is_url(root):
-            rows = zip(self._paths, self._stats, self.shards, strict=True)
+            listed = zip(self._paths, self._stats, self.shards, strict=True)
             self.remote = RemoteShardFiles(
-                [wanted_of(url, *stat, facts["sha256"]) for url, stat, facts in rows], cache_bytes
+                [wanted_of(url, *stat, facts["sha256"]) for url, stat, facts in listed], cache_bytes
             )
 
     def _part(self, columns: dict[str, npt.NDArray[Any]], rows: str) -> dict[str, npt.NDArray[Any]]:

@@ -18,6 +18,12 @@ from gputrain.engine.events import EpochEnded, ModelReady, Outcome, Validated
 from gputrain.engine.training.loader.make_loader import make_loader
 
 
+KINDS: tuple[dict[str, Any], ...] = (
+    {"loader": "threads"},
+    {"loader": "processes", "cache": "disk", "cache_form": "jpeg"},
+)
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_images(tmp_path_factory.mktemp("drawn") / "pictures")
@@ -40,7 +46,7 @@ def test_the_same_batches_as_from_a_folder(pictures: Path, saved: Path) -> None:
     assert prepared.train.path(13) == f"{saved}/train/data-00001-of-00003.arrow/row 1"
     for ours, theirs, training in ((prepared.train, folder.train, True), (prepared.val, folder.val, False)):
         expected = copied(make(theirs, train=training).epoch(1))
-        for options in ({"loader": "threads"}, {"loader": "processes", "cache": "disk", "cache_form": "jpeg"}):
+        for options in KINDS:
             wanted = copied(make(theirs, train=training, **options).epoch(1)) if "cache" in options else expected
             loader = make(ours, train=training, **options)
             assert copied(loader.epoch(1)) == wanted

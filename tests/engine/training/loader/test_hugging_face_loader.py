@@ -17,7 +17,6 @@ from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import EpochEnded, ModelReady, Outcome, Validated
 from gputrain.engine.training.loader.make_loader import make_loader
 
-
 KINDS: tuple[dict[str, Any], ...] = (
     {"loader": "threads"},
     {"loader": "processes", "cache": "disk", "cache_form": "jpeg"},

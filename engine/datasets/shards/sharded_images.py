@@ -6,6 +6,7 @@ The index is memory-mapped: all workers of a machine share one copy, and a worke
 from __future__ import annotations
 
 import bisect
+import hashlib
 import json
 import os
 import stat
@@ -129,6 +130,13 @@ class ShardedImages:
     def key(self) -> str:
         """A hash of the shards' names, sizes and times, and the part that is used."""
         return f"{self._folder.name}[{self._rows}]" if self._rows else self._folder.name
+
+    def digest(self) -> str:
+        """A hash of all lengths and labels: that of the same shards on any machine, whatever their folder and time."""
+        found = hashlib.sha256(f"{len(self)} {self.label_names} {self.schema_classes}".encode())
+        for column in (self.lengths, self.labels):
+            found.update(np.ascontiguousarray(column).data)
+        return found.hexdigest()
 
     def shard_of(self, index: int) -> int:
         """The number of an image's shard."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import EpochEnded, ModelReady, Outcome, Validated
+from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loader.make_loader import make_loader
+from gputrain.engine.training.loop.build_trainer import require_same_images
 
 KINDS: tuple[dict[str, Any], ...] = (
     {"loader": "threads"},
@@ -79,6 +82,34 @@ def test_the_same_losses_as_from_a_folder(pictures: Path, saved: Path, tmp_path:
     assert rest.of(ModelReady)[0].start_step == 8
     for results in (_train_losses, _validations):
         assert results(stopped) + results(rest) == results(reference)
+
+
+class _Two(SingleProcess):
+    """Rank 0 of two, whose other rank gives `other`."""
+
+    count = 2
+
+    def __init__(self, other: tuple[str, str]) -> None:
+        self._other = other
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, self._other]
+
+
+def test_another_version_on_another_machine_is_refused(pictures: Path, saved: Path, tmp_path: Path) -> None:
+    images = opened(small_config(saved, dataset="hf"))[0].train
+    assert images.shards is not None
+    named = small_config(Path("hf:flowers"), dataset="hf")
+    copy = shutil.copytree(saved, tmp_path / "copy", copy_function=shutil.copyfile)
+    same = opened(small_config(copy, dataset="hf"))[0].train.shards
+    assert same is not None
+    assert same.key != images.shards.key, "its files have other times"
+    require_same_images(images, named, _Two(("b", same.digest())))
+    other = opened(small_config(saved, dataset="hf", train_split="train[:35]"))[0].train.shards
+    assert other is not None
+    with pytest.raises(BadInput, match=r"data_dir: b has another version of hf:flowers than .*: all machines need"):
+        require_same_images(images, named, _Two(("b", other.digest())))
+    require_same_images(images, small_config(saved, dataset="hf"), _Two(("b", other.digest())))
 
 
 def _train_losses(result: Result) -> list[float | None]:

@@ -133,5 +133,6 @@ def require_same_images(images: ImageSet, config: RunConfig, ranks: SingleProces
     first = found[0]
     other = next((one for one in found if one[1] != first[1]), None)
     if other is not None:
-        text = f"data_dir: {plain(other[0], 80)} has another version of {config.data.data_dir} than {plain(first[0], 80)}"
+        one, two = (plain(host, 80) for host, _ in (other, first))
+        text = f"data_dir: {one} has another version of {config.data.data_dir} than {two}"
         raise BadInput(f"{text}: all machines need the same one")

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from gputrain.engine.common.files import state_home
+from gputrain.engine.common.remote_urls import is_path
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.version import VERSION
 from gputrain.engine.configuration import settings
@@ -191,7 +192,7 @@ class NodeAgent:
         except OSError as error:
             where = plain(str(error.filename or ""), 200)
             problem = f"{where}: {error.strerror}; set GPUTRAIN_HOME there to a folder that can be written"
-        if begin.data_dir and not Path(begin.data_dir).exists():
+        if begin.data_dir and is_path(begin.data_dir) and not Path(begin.data_dir).exists():
             problem = f"data_dir: {plain(begin.data_dir, 200)} does not exist there"
         try:
             torch = importlib.metadata.version("torch")

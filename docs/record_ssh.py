@@ -15,70 +15,15 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from fakes.sshd import sshd
+from helpers.session_recorder import PROGRAM, TIMEOUT, Recorder, follow, without_places
 
-PROGRAM = [sys.executable, "-m", "gputrain.tui.cli"]
 TRAIN = "train --recipe demo name=demo num_workers=1 batch_size=32 width=8 --detach"
-TIMEOUT = 120.0
-
-
-class Recorder:
-    """Lines as they come, each with the second since the beginning."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self._began = time.monotonic()
-        self._lock = threading.Lock()
-
-    def add(self, text: str) -> None:
-        """Note a line."""
-        with self._lock:
-            self.lines.append(f"{time.monotonic() - self._began:6.1f} s  {text.rstrip()}")
-
-    def run(self, command: str) -> None:
-        """Run a command to its end, and note what it prints."""
-        self.add(f"$ gputrain-tui {command}")
-        done = subprocess.run(
-            [*PROGRAM, *command.split()], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for line in done.stdout.splitlines():
-            self.add(line)
-
-    def wait_for(self, words: str, count: int = 1) -> None:
-        """Until so many lines hold `words`. Raises TimeoutError."""
-        until = time.monotonic() + TIMEOUT
-        while sum(words in line for line in self.lines) < count:
-            if time.monotonic() > until:
-                raise TimeoutError(f"no line with '{words}':\n" + "\n".join(self.lines))
-            time.sleep(0.05)
-
-
-def follow(command: str, take: Callable[[str], None]) -> tuple[subprocess.Popen[str], threading.Thread]:
-    """Start a command; each line that it prints is given to `take`."""
-    process = subprocess.Popen(
-        [*PROGRAM, *command.split()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-
-    def gather() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            take(line)
-
-    thread = threading.Thread(target=gather, daemon=True)
-    thread.start()
-    return process, thread
 
 
 def record(folder: Path) -> list[str]:
@@ -132,7 +77,7 @@ def record(folder: Path) -> list[str]:
 def main() -> None:
     """Write the session to the file that is named."""
     with tempfile.TemporaryDirectory(prefix="gputrain-record-") as folder:
-        text = "\n".join(record(Path(folder))).replace(folder, "~").replace(str(Path.home()), "~")
+        text = without_places("\n".join(record(Path(folder))), Path(folder))
     text = re.sub(r"127\.0\.0\.1 port \d+", "127.0.0.1", text)
     Path(sys.argv[1]).write_text(text + "\n")
 

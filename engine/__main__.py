@@ -1,6 +1,7 @@
 """``python -P -m gputrain.engine RUN_DIR [--resume]``: the supervisor of a run, started by `launching.launch`.
 
-``torchrun … -m gputrain.engine CONFIG``: one rank of a run with the settings in that file, see `launched_run`.
+``torchrun … -m gputrain.engine CONFIG [--continue]``: one rank of a run with the settings in that file, see
+`launched_run`.
 ``srun … -m gputrain.engine RUN_DIR --job``: one rank of a run that was submitted to Slurm, see `slurm_job_start`.
 """
 
@@ -72,10 +73,10 @@ def train_as_rank(train: Callable[[], int]) -> int:
 def main(words: list[str]) -> int:
     """What the words of the command line ask for. Returns the exit code."""
     place = Path(words[0])
-    if len(words) == 1 and place.suffix in (".yaml", ".yml"):
+    if place.suffix in (".yaml", ".yml") and words[1:] in ([], ["--continue"]):
         from gputrain.engine.supervision.launched import launched_run  # it plans, which no supervisor does
 
-        return train_as_rank(lambda: launched_run.train(place, os.environ))
+        return train_as_rank(lambda: launched_run.train(place, os.environ, goes_on=len(words) > 1))
     if "--job" in words[1:]:
         from gputrain.engine.supervision.launched import slurm_job_start
 

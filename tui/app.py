@@ -151,12 +151,18 @@ class GpuTrainApp(App[int]):
     def _remember_shown_run(self) -> None:
         self.shown_run = next((s.live_run for s in reversed(self._screen_stack) if isinstance(s, PanelScreen)), "")
 
+    def _show_alerts(self) -> None:
+        from gputrain.tui.screens.launcher.alerts_dialog import AlertsScreen
+
+        self.push_screen(AlertsScreen())
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: the keys of the screen by name, and Textual's commands for themes and screenshots."""
         if isinstance(screen, PanelScreen):
             for key in screen.keys:
                 if not key.action.startswith("app."):
                     yield SystemCommand(key.label.capitalize(), key.help, lambda a=key.action: screen.run_action(a))
+        yield SystemCommand("Alerts", "Show where alerts go, and send a test to every target", self._show_alerts)
         for command in super().get_system_commands(screen):
             if command.title in ("Theme", "Screenshot"):
                 yield command

@@ -23,6 +23,7 @@ from gputrain.engine.alerts.alert_settings import read_alert_settings
 from gputrain.engine.alerts.delivery import Delivery, RateLimit, targets
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FINISHED, BadInput
 from gputrain.engine.events import RunEnded
+from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.runs import follow_events, run_names
 from gputrain.engine.runs.run_directory import RunDir
 
@@ -34,7 +35,10 @@ _NICENESS = 10
 
 def main(directory: str, offset: str) -> int:
     """Send the alerts of the run in `directory`; returns an exit code of `gputrain.engine.common.errors`."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # They were blocked until now. The user's command would inherit that, and no `timeout` of its could end anything.
+    for number in scheduler_signals.STOPPING:
+        signal.signal(number, lambda *_: None)
+    scheduler_signals.received()
     os.nice(_NICENESS)  # training comes first
     run = RunDir(Path(directory))
     try:

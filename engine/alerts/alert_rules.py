@@ -28,8 +28,10 @@ from gputrain.engine.events import (
     Validated,
 )
 
-_SKIPPED = re.compile(r"update of step \d+ was skipped|updates were skipped so far")
-"""Notices of `shared_loop.nonfinite_loss`."""
+_NONFINITE = re.compile(
+    r"update of step \d+ was skipped|updates were skipped so far|loss.* is NaN or Inf", re.IGNORECASE
+)
+"""Notices of `shared_loop.nonfinite_loss`, and of `user_script.script_rank`."""
 _HEAT = frozenset(("hardware slowdown", "hardware thermal", "software thermal", "power brake"))
 _HEAT_SAMPLES = 30
 """Samples in a row with such a reason: short ones are normal under load."""
@@ -73,7 +75,7 @@ class AlertRules:
                     yield self._alert("recovered", "goes on", f"step {event.step} is done")
                 if slow := self._pace.feed(event):
                     yield self._slow(*slow, event.unit)
-            case Notice(text=text) if not self._nonfinite and _SKIPPED.search(text):
+            case Notice(text=text) if not self._nonfinite and _NONFINITE.search(text):
                 self._nonfinite = True
                 yield self._alert("nonfinite_loss", "has a NaN or Inf loss", text)
             case HardwareSample():

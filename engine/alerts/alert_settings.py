@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,14 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import yaml_file
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+EXAMPLE = """\
+kinds: [finished, failed, died, stalled, slow]
+webhooks:
+  - url: ${SLACK_WEBHOOK}
+    format: slack                  # json, slack, discord or ntfy
+email: you@example.org             # by sendmail
+command: /home/you/bin/on-alert    # gets the alert as JSON on its standard input"""
+"""A file for those who have none."""
 _DEFAULT_KINDS = tuple(kind for kind in KINDS if kind not in ("stopped", "recovered"))
 
 
@@ -76,8 +85,16 @@ def read_alert_settings(path: Path | None = None) -> AlertSettings:
         raise BadInput(
             f"{document.place('kinds')}: '{plain(unknown[0], 60)}' is no kind of alert{hint}; kinds: {', '.join(KINDS)}"
         )
+    if isinstance(found.command, str):
+        try:
+            shlex.split(found.command)
+        except ValueError as error:
+            raise BadInput(f"{document.place('command')}: command cannot be split into words: {error}") from None
     _refuse_readable(path, document)
     complete = msgspec.convert(_substituted(document, msgspec.to_builtins(found)), AlertSettings)
+    _check_command(document, complete.command)
+    if complete.email != plain(complete.email, 320) or complete.email.startswith("-"):
+        raise BadInput(f"{document.place('email')}: email must be one address")
     for number, hook in enumerate(complete.webhooks, 1):
         if not hook.url.startswith(("https://", "http://")):
             raise BadInput(f"{document.place('webhooks')}: webhook {number}: url must begin with https:// or http://")
@@ -88,6 +105,16 @@ def _place(document: yaml_file.Document, message: str) -> str:
     """The line of the key that a validation message names: ``… - at `$.webhooks[0].format```, or an unknown field."""
     found = re.search(r"`\$\.(\w+)", message) or re.search(r"unknown field `(\w+)`", message)
     return document.place(found[1]) if found else str(document.path)
+
+
+def _check_command(document: yaml_file.Document, command: str | tuple[str, ...]) -> None:
+    """Raises BadInput for a command that has no words, or with a quote that is not closed."""
+    try:
+        words = shlex.split(command) if isinstance(command, str) else command
+    except ValueError as error:
+        raise BadInput(f"{document.place('command')}: command: {str(error).lower()}") from None
+    if command and not (words and words[0]):
+        raise BadInput(f"{document.place('command')}: command must not be empty")
 
 
 def _refuse_readable(path: Path, document: yaml_file.Document) -> None:

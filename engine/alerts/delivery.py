@@ -61,7 +61,7 @@ class Delivery:
     def __init__(self, found: list[Target], on_failure: Callable[[str], None]) -> None:
         """`on_failure` gets a sentence, on a thread of the target."""
         self._on_failure = on_failure
-        self._queues = [self._start(target) for target in found]
+        self._queues = {target.label: self._start(target) for target in found}
 
     def _start(self, target: Target) -> queue.Queue[Alert]:
         waiting: queue.Queue[Alert] = queue.Queue(_WAITING)
@@ -75,22 +75,32 @@ class Delivery:
                 target.send(alert)
             except DeliveryError as error:
                 self._on_failure(f"alert '{alert.kind}' was not delivered to {target.label}: {error}")
+            except Exception as error:  # noqa: BLE001 - the next alert must find this thread; the text may be secret
+                self._on_failure(f"alert '{alert.kind}' was not delivered to {target.label}: {type(error).__name__}")
             finally:
                 waiting.task_done()
 
     def put(self, alert: Alert) -> None:
         """Deliver `alert`; never waits."""
-        for waiting in self._queues:
+        for waiting in self._queues.values():
             try:
                 waiting.put_nowait(alert)
             except queue.Full:
                 self._on_failure(f"alert '{alert.kind}' was dropped: {_WAITING} others wait for a target")
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all are delivered or given up; False if that takes longer."""
+        """Wait until all are delivered or given up; False if that takes longer: what is left then is a failure."""
         deadline = time.monotonic() + seconds
-        while any(waiting.unfinished_tasks for waiting in self._queues):
+        while left := {label: waiting.unfinished_tasks for label, waiting in self._queues.items() if _is_open(waiting)}:
             if time.monotonic() > deadline:
+                for label, count in left.items():
+                    alerts = "1 alert was" if count == 1 else f"{count} alerts were"
+                    self._on_failure(f"{alerts} not delivered to {label} within {seconds:.0f} s")
                 return False
             time.sleep(0.05)
         return True
+
+
+def _is_open(waiting: queue.Queue[Alert]) -> bool:
+    """Whether an alert waits in the queue, or is being sent."""
+    return waiting.unfinished_tasks > 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from email.message import EmailMessage
@@ -59,7 +62,9 @@ def _run(words: list[str], given: bytes, seconds: float) -> None:
     try:
         process.communicate(given, seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
+        # With what it started, such as the curl of a shell script.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise DeliveryError(f"took over {seconds:.0f} s and was killed") from None
     if process.returncode:

@@ -16,6 +16,7 @@ import itertools
 import os
 import re
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -25,6 +26,7 @@ import msgspec
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.checkpointing.checkpoint_index import BEST, SHARDS, CheckpointEntry, ShardFile, read_index
 from gputrain.engine.checkpointing.kept_checkpoints import kept
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import size
 
 _UNFINISHED = ".saving-"
@@ -133,7 +135,9 @@ def check_room(folder: Path, needed: int) -> None:
     """Raises OSError if the disk has too little space."""
     free = shutil.disk_usage(folder).free
     if free < needed + _SLACK_BYTES:
-        raise OSError(errno.ENOSPC, f"it needs {size(needed + _SLACK_BYTES)} and the disk has {size(free)} left")
+        place = plain(f"{socket.gethostname()}:{folder}", 300)
+        why = f"it needs {size(needed + _SLACK_BYTES)} and the disk has {size(free)} left: {place}"
+        raise OSError(errno.ENOSPC, why)
 
 
 def _write(path: Path, state: dict[str, Any], form: CheckpointFormat) -> tuple[str, int]:

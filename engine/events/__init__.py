@@ -25,7 +25,6 @@ from gputrain.engine.events.hardware import (
     GpuSample,
     HardwareSample,
     MigSample,
-    NodeSample,
     ProcessSample,
 )
 from gputrain.engine.events.lifecycle import (
@@ -40,6 +39,7 @@ from gputrain.engine.events.lifecycle import (
     RunEnded,
     RunStarted,
 )
+from gputrain.engine.events.node_sample import NodeSample
 from gputrain.engine.events.progress import CheckpointSaved, EpochEnded, LoaderStats, RankSteps, Steps, Validated
 from gputrain.engine.events.script import LoaderFound, Scalars, ScriptModel
 from gputrain.engine.events.stacks import ProcessAsked, SharedStack, StacksTaken

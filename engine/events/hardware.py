@@ -213,23 +213,6 @@ class DiskSample(Struct, frozen=True, omit_defaults=True):
     """The busiest disks, at most 16, with the data path's device."""
 
 
-class NodeSample(Event, frozen=True, tag="node"):
-    """A short sample of another machine of the run; those of the record's own machine are `HardwareSample`."""
-
-    host: str
-    """Its name, as in `RankSteps`."""
-    cpu_percent: float | None = None
-    """Utilization of all its usable cores together, 0…100."""
-    usable_cores: float = 0.0
-    """As in `HardwareSample`; likewise `foreign_cpu`, `other_processes` and `gpus`."""
-    foreign_cpu: float | None = None
-    """Cores used by all other processes."""
-    other_processes: tuple[ProcessSample, ...] = ()
-    """The other processes that use most CPU."""
-    gpus: tuple[GpuSample, ...] = ()
-    """One sample per GPU."""
-
-
 class HardwareSample(Event, frozen=True, tag="hardware"):
     """One sample of the machine."""
 

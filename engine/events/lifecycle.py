@@ -154,6 +154,8 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     """CUDA compute capability, for example (8, 6); None on the CPU and in records of older versions."""
     ranks: int = 1
     """Number of ranks, each with one device like this one."""
+    host: str = ""
+    """Machine of rank 0; empty: that of the record."""
 
 
 class Notice(Event, frozen=True, tag="notice"):

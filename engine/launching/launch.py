@@ -100,10 +100,13 @@ def read_plan(run: RunDir) -> PlanRecord:
     return msgspec.structs.replace(plan, origins=renamed_names.current_settings(plan.origins))
 
 
-def start(run: RunDir, *, resume: bool = False, environment: Mapping[str, str] | None = None) -> None:
+def start(
+    run: RunDir, *, resume: bool = False, environment: Mapping[str, str] | None = None, given: bool = False
+) -> None:
     """Start the supervisor of a prepared run directory; `resume`: from its newest good checkpoint.
 
     `environment`: of the supervisor, instead of this process' own with Python's output unbuffered.
+    `given`: the supervisor gets this process' standard input, for what it starts.
 
     Raises RuntimeError if it does not come up.
     """
@@ -112,7 +115,7 @@ def start(run: RunDir, *, resume: bool = False, environment: Mapping[str, str] |
     with open(run.supervisor_log, "ab", opener=_private) as log, scheduler_signals.blocked_signals():
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gputrain.engine", str(run.directory), *(["--resume"] if resume else [])],
-            stdin=subprocess.DEVNULL,
+            stdin=None if given else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gputrain.engine.alerts.alert_settings import read_alert_settings
 from gputrain.engine.common.errors import BadInput
@@ -13,8 +14,8 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch import PlanRecord
-from gputrain.engine.runs import run_directory
-from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.runs import process_identity, run_directory
+from gputrain.engine.runs.run_directory import RunDir, State
 from gputrain.engine.runs.run_labels import check_tags, write_marks
 from gputrain.engine.user_script.script_command import ScriptCommand, read_command, write_command
 
@@ -22,11 +23,19 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def launch_script(
-    command: ScriptCommand, name: str = "", tags: Sequence[str] = (), *, autotune: bool = False
+    command: ScriptCommand,
+    name: str = "",
+    tags: Sequence[str] = (),
+    *,
+    autotune: bool = False,
+    hang_seconds: float | None = None,
+    given: bool = False,
 ) -> RunDir:
     """Start `command` as a new run. Returns once its supervisor owns it.
 
-    `autotune`: the supervisor tries advice by itself that leaves order and samples as they are.
+    `autotune`: the supervisor tries advice by itself that leaves order and samples as they are. `hang_seconds`: without
+    a step of any rank for so long they are looked at; None: as the setting's default. `given`: the command gets the
+    standard input of this process, if it is one that reads some.
 
     Raises BadInput for an invalid name or tag, a wrong ``alerts.yaml``, or if the run directory can't be written;
     RuntimeError if the supervisor does not come up.
@@ -34,41 +43,55 @@ def launch_script(
     check_tags(tags)
     read_alert_settings()  # as `launch.launch` does
     name = name or default_name(command.argv)
-    config = settings.build({"name": name, "recipe": "script", "autotune": autotune})
+    values: dict[str, Any] = {"name": name, "recipe": "script", "autotune": autotune}
+    config = settings.build(values if hang_seconds is None else {**values, "hang_seconds": hang_seconds})
     run = run_directory.create(name)
     launch.write_settings(run, config, PlanRecord())
     write_command(run, command)
     if tags:
         write_marks(run, add=tags)
-    start(run)
+    _start(run, given=given and command.given)
     return run
 
 
-def start(run: RunDir) -> None:
-    """Start the command of a prepared run directory, for the first time or again.
-
-    Raises RuntimeError if the supervisor does not come up.
-    """
-    launch.start(run, environment=dict(os.environ))
+def _start(run: RunDir, *, given: bool) -> None:
+    launch.start(run, environment=dict(os.environ), given=given)
 
 
-def start_again(run: RunDir) -> None:
-    """Start the command of a run that is over once more, in the same run and record.
+def start_again(run: RunDir, *, given: bool = False) -> None:
+    """Start the command of a run that is over once more, in the same run and record. `given`: as in `launch_script`.
 
-    Raises BadInput if the run is going on or its folder is gone, RuntimeError if the supervisor does not come up.
+    Raises BadInput if the run or its command is going on or its folder is gone, RuntimeError if the supervisor does not
+    come up.
     """
     command = read_command(run)
     if run.is_live():
         raise BadInput(f"{run.id} is running; watch it with: gputrain-tui tail {run.id}")
+    if left := _left_running(run):
+        raise BadInput(
+            f"{run.id}: its supervisor was killed, and its command goes on (pid {left}); "
+            f"end it before it is started again: kill {left}"
+        )
     if not Path(command.cwd).is_dir():
         raise BadInput(f"{command.cwd}: the folder that {run.id} was started in is gone")
-    start(run)
+    _start(run, given=given and command.given)
 
 
-def clone(run: RunDir) -> RunDir:
-    """Start the command of `run` as a new run with the same name and `autotune`. Raises as `launch_script` does."""
+def _left_running(run: RunDir) -> int | None:
+    """A process of the command that outlived its supervisor, which was killed; None without one."""
+    if (status := run.status()) is None or status.state is not State.DIED:
+        return None
+    command = process_identity.read_identity(run.trainer_lock)
+    return next(iter(process_identity.session_of(command)), None) if command is not None else None
+
+
+def clone(run: RunDir, *, given: bool = False) -> RunDir:
+    """Start the command of `run` as a new run with the same name, `autotune` and `hang_seconds`. Raises as
+    `launch_script` does.
+    """
     values = settings.flatten(read_config(run.config))
-    return launch_script(read_command(run), values["name"], autotune=values["autotune"])
+    autotune, hang_seconds = values["autotune"], values["hang_seconds"]
+    return launch_script(read_command(run), values["name"], autotune=autotune, hang_seconds=hang_seconds, given=given)
 
 
 def default_name(argv: Sequence[str]) -> str:

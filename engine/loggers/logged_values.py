@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gputrain.engine import events
 from gputrain.engine.events import (
     AnyEvent,
     EpochEnded,
@@ -23,6 +25,8 @@ from gputrain.engine.events import (
 
 _GIB = 2**30
 _MB = 10**6
+_NOT_IN_A_TAG = re.compile(r"[^A-Za-z0-9_. /-]")
+"""What MLflow does not take in the name of a metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,13 @@ class EventValues:
                     yield RestartedFrom(event.start_step + 1, event.wall)
                 self._step = event.start_step
             case Steps():
+                if event.step < self._step:
+                    # A script that was started again, or trains once more, counts from 1.
+                    yield RestartedFrom(event.step, event.wall)
                 self._step = event.step
                 yield self._scalars(event, _steps(event))
+            case events.Scalars():
+                yield self._scalars(event, {f"script/{_tag(name)}": value for name, value in event.values.items()})
             case EpochEnded():
                 values = {"epoch/train_loss": event.train_loss, "epoch/images_per_second": event.images_per_second}
                 yield self._scalars(event, values)
@@ -122,6 +131,12 @@ def _steps(event: Steps) -> dict[str, float | None]:
         "train/epoch": float(event.epoch),
         "train/vram_peak_gib": _in(_GIB, event.vram_peak),
     }
+
+
+def _tag(name: str) -> str:
+    """The name that a script gave to a scalar, as all loggers take it."""
+    parts = _NOT_IN_A_TAG.sub("_", name[:200]).split("/")
+    return "/".join(part for part in parts if part not in ("", ".", "..")) or "_"
 
 
 def _machine(event: HardwareSample) -> dict[str, float | None]:

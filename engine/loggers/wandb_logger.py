@@ -44,8 +44,8 @@ class WandbLogger:
         )
         for axis in ("step", "seconds"):
             self._run.define_metric(axis, hidden=True)
-        for tags, axis in (("train/*", "step"), ("val/*", "step"), ("epoch/*", "step"), ("loader/*", "step")):
-            self._run.define_metric(tags, step_metric=axis)
+        for tags in ("train/*", "val/*", "epoch/*", "loader/*", "script/*"):
+            self._run.define_metric(tags, step_metric="step")
         for tags in ("system/*", "gpu*"):
             self._run.define_metric(tags, step_metric="seconds")
         files = Path(self._run.dir).parent

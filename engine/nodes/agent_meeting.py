@@ -12,6 +12,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.nodes import meeting_address
 from gputrain.engine.nodes.meeting_address import MeetingListeners
 from gputrain.engine.nodes.node_messages import AnyMessage, Offered, Probe, Probed, Start
+from gputrain.engine.processes.rank_environment import LOOPBACK
 
 
 class AgentMeeting:
@@ -60,7 +61,13 @@ class AgentMeeting:
         self._send(Probed(results=tuple(results)))
 
     def take(self, start: Start) -> socket.socket | None:
-        """The listener that becomes the store's, on the node of rank 0; None on the others. Closes the rest."""
+        """The listener that becomes the store's, on the node of rank 0; None on the others. Closes the rest.
+
+        Several ranks of this node alone meet at its loopback, which no other node has to reach.
+        """
+        if not start.address and start.ranks > 1:
+            self._close()
+            return socket.create_server((LOOPBACK, 0), backlog=max(128, start.ranks))
         if self._listeners is None or start.first_rank or not start.address:
             self._close()
             return None

@@ -1,24 +1,22 @@
 """The agent of one node: starts its ranks, tells the supervisor of them, and ends them when it is no longer heard.
 
-One thread does everything but writing and probing: the kernel kills the ranks as soon as that thread is gone.
+One thread does everything but writing, probing, sampling and the start of ranks.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
-import queue
 import select
 import shutil
 import sys
-import threading
 import time
 from pathlib import Path
 
 import msgspec
 
-from gputrain.engine.common.files import state_home
+from gputrain.engine import events
+from gputrain.engine.common.files import cache_home, state_home
 from gputrain.engine.common.remote_urls import is_path
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.version import VERSION
@@ -26,7 +24,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events.commands import StopCommand, encode_command
 from gputrain.engine.hardware.machine import inspect_machine
-from gputrain.engine.nodes import node_messages
+from gputrain.engine.nodes import node_messages, rank_server
 from gputrain.engine.nodes.agent_meeting import AgentMeeting
 from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver, CheckpointSender
 from gputrain.engine.nodes.node_messages import (
@@ -41,6 +39,7 @@ from gputrain.engine.nodes.node_messages import (
     Leave,
     Log,
     Messages,
+    MessageWriter,
     Missing,
     Offer,
     Part,
@@ -49,17 +48,18 @@ from gputrain.engine.nodes.node_messages import (
     Start,
     Stock,
 )
-from gputrain.engine.nodes.node_ranks import NodeRanks, kill_descendants, node_directory
+from gputrain.engine.nodes.node_ranks import NodeRanks, RankStart, kill_descendants, node_directory
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import exit_reasons
+from gputrain.engine.supervision.node_sampling import start_node_sampling
 
 _TICK_SECONDS = 0.2
 _BEAT_SECONDS = 1.0
+_SAMPLE_SECONDS = 5.0
 _STOP_SECONDS = 20.0
 """Time for the ranks to save a checkpoint and to end once the supervisor is gone."""
 _READ_BYTES = 1 << 18
 _LOG_BYTES = 1 << 16
-_NODE_VARIABLES = frozenset(os.environ)
 
 
 class NodeAgent:
@@ -68,11 +68,10 @@ class NodeAgent:
     def __init__(self, token: str) -> None:
         """`token`: printed before the first message."""
         self._input = 0
-        self._output = os.dup(1)
+        output = os.dup(1)
         os.dup2(2, 1)  # whatever prints must not end up between the messages
-        self._outbox: queue.Queue[bytes] = queue.Queue()
-        self._outbox.put(f"\n{token}\n".encode())
-        threading.Thread(target=self._write, name="writer", daemon=True).start()
+        self._writer = MessageWriter(output, token)
+        self._send = self._writer.put
         self._messages = Messages()
         self._heard = time.monotonic()
         self._begin: Begin | None = None
@@ -82,12 +81,19 @@ class NodeAgent:
         self._log_file = Path(os.devnull)
         self._shared = False
         self._ranks: NodeRanks | None = None
+        self._starting: RankStart | None = None
+        """They are being started."""
+        self._commands: list[bytes] = []
+        """Commands that came meanwhile."""
+        self._first_rank = 0
         self._meeting = AgentMeeting(self._send)
         self._sender: CheckpointSender | None = None
         self._receiver: CheckpointReceiver | None = None
         self._log: int | None = None
         self._log_rest = b""
         self._oom_before = 0
+        self._sampled = False
+        """The sampling of this machine was started."""
         self._leaving = False
 
     def main(self) -> int:
@@ -110,7 +116,7 @@ class NodeAgent:
             if self._ranks is not None:
                 self._poll_log()
             kill_descendants()
-        self._drain()
+        self._writer.drain(2.0)
         return 0
 
     def _read(self) -> bool:
@@ -126,27 +132,12 @@ class NodeAgent:
             self._take(message)
         return True
 
-    def _send(self, message: AnyMessage) -> None:
-        self._outbox.put(node_messages.encode(message))
-
     def _send_event(self, event: bytes) -> None:
         self._send(FromRank(event=event))
 
-    def _write(self) -> None:
-        try:
-            while data := self._outbox.get():
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(self._output, view) :]
-        except OSError:
-            return
-
-    def _drain(self) -> None:
-        """Wait a moment until everything is written."""
-        self._outbox.put(b"")
-        deadline = time.monotonic() + 2.0
-        while not self._outbox.empty() and time.monotonic() < deadline:
-            time.sleep(0.02)
+    def _send_sample(self, sample: events.NodeSample) -> None:
+        if self._ranks is not None:
+            self._send_event(events.encode(sample))
 
     def _take(self, message: AnyMessage) -> None:
         match message:
@@ -166,14 +157,14 @@ class NodeAgent:
             case Command(command=command):
                 if self._ranks is not None:
                     self._ranks.send(command)
+                elif self._starting is not None:
+                    self._commands.append(command)
             case Halt():
                 self._halt()
             case Leave(keep=keep):
                 self._leaving = True
                 if self._own is not None and not keep:
                     shutil.rmtree(self._own.directory, ignore_errors=True)
-            case _:
-                pass
 
     def _prepare(self, begin: Begin) -> None:
         self._begin = begin
@@ -189,15 +180,15 @@ class NodeAgent:
             self._log_file = self._own.directory / f"{platform.node()}.log"
             self._log = os.open(self._log_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.lseek(self._log, 0, os.SEEK_END)
+            # It imports torch while the nodes meet.
+            rank_server.start(self._log_file)
         except OSError as error:
             where = plain(str(error.filename or ""), 200)
             problem = f"{where}: {error.strerror}; set GPUTRAIN_HOME there to a folder that can be written"
         if begin.data_dir and is_path(begin.data_dir) and not Path(begin.data_dir).exists():
             problem = f"data_dir: {plain(begin.data_dir, 200)} does not exist there"
-        try:
-            torch = importlib.metadata.version("torch")
-        except importlib.metadata.PackageNotFoundError:
-            torch, problem = "", "torch is not installed there"
+        if not (torch := rank_server.torch_version()):
+            problem = "torch is not installed there"
         self._send(
             Ready(
                 host=plain(platform.node(), 80),
@@ -227,18 +218,35 @@ class NodeAgent:
         listener = self._meeting.take(start)
         self._oom_before = exit_reasons.oom_kills()
         own = msgspec.structs.replace(start, config=msgspec.json.encode(config))
-        try:
-            self._ranks = NodeRanks(own, self._run, self._log_file, listener, _NODE_VARIABLES, self._send_event)
-        except OSError as error:
-            self._send(Log(text=f"a rank can't be started: {error}\n"))
-            self._send(Ended(rank=start.first_rank, code=1, oom=False))
-            return
+        run, log = self._run, self._log_file
+        self._first_rank = start.first_rank
+        self._starting = RankStart(lambda: NodeRanks(own, run, log, listener, self._send_event))
         if start.first_rank == 0 and not self._shared:
             self._sender = CheckpointSender(self._run.checkpoints)
+        if not self._sampled:
+            self._sampled = True
+            # The images of the demo are in the cache folder.
+            data = Path(self._begin.data_dir) if self._begin.data_dir else cache_home()
+            host = plain(platform.node(), 80)
+            start_node_sampling(host, self._send_sample, _SAMPLE_SECONDS, root=os.getpid(), data_path=data)
+
+    def _take_started(self) -> None:
+        """Once the ranks are started: hand them the commands that came meanwhile."""
+        if self._starting is None or not self._starting.over:
+            return
+        started, self._starting = self._starting, None
+        self._ranks = started.ranks
+        if self._ranks is None:
+            self._send(Log(text=f"a rank can't be started: {started.problem}\n"))
+            self._send(Ended(rank=self._first_rank, code=1, oom=False))
+            return
+        while self._commands:
+            self._ranks.send(self._commands.pop(0))
 
     def _watch_ranks(self) -> None:
         self._poll_log()
-        if self._sender is not None and self._outbox.qsize() < 4:
+        self._take_started()
+        if self._sender is not None and self._writer.backlog < 4:
             for part in self._sender.next_parts():
                 self._send(part)
         if self._ranks is None:
@@ -259,6 +267,10 @@ class NodeAgent:
                 self._send(part)
 
     def _halt(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            self._ranks, self._starting = self._starting.ranks, None
+        self._commands.clear()
         if self._ranks is not None:
             self._ranks.kill()
             self._watch_ranks()

@@ -5,6 +5,11 @@ A message is four bytes of length, then MessagePack. Imports no torch.
 
 from __future__ import annotations
 
+import os
+import queue
+import threading
+import time
+
 import msgspec
 from msgspec import Struct
 
@@ -207,3 +212,39 @@ class Messages:
             found.append(_DECODER.decode(bytes(self._rest[4 : 4 + size])))
             del self._rest[: 4 + size]
         return found
+
+
+class MessageWriter:
+    """Writes messages to a pipe on a thread of its own, so that nobody waits for a slow link."""
+
+    def __init__(self, output: int, begin: str) -> None:
+        """`output`: file descriptor. `begin`: the line that precedes the messages, as in `Messages`."""
+        self._output = output
+        self._outbox: queue.Queue[bytes] = queue.Queue()
+        self._outbox.put(f"\n{begin}\n".encode())
+        threading.Thread(target=self._write, name="writer", daemon=True).start()
+
+    def put(self, message: AnyMessage) -> None:
+        """Write a message soon."""
+        self._outbox.put(encode(message))
+
+    @property
+    def backlog(self) -> int:
+        """Messages that wait."""
+        return self._outbox.qsize()
+
+    def _write(self) -> None:
+        try:
+            while data := self._outbox.get():
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._output, view) :]
+        except OSError:
+            return
+
+    def drain(self, seconds: float) -> None:
+        """Wait until everything is written, at most so many `seconds`; nothing can be written after it."""
+        self._outbox.put(b"")
+        deadline = time.monotonic() + seconds
+        while not self._outbox.empty() and time.monotonic() < deadline:
+            time.sleep(0.02)

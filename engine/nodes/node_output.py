@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable
+
+from msgspec.structs import replace
 
 from gputrain.engine import events
 from gputrain.engine.checkpointing.checkpoint_index import INDEX, read_index
-from gputrain.engine.events import AnyEvent, CheckpointSaved, RunEnded
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, NodeSample, RunEnded
 from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver
 from gputrain.engine.nodes.lost_nodes import Node
 from gputrain.engine.nodes.node_messages import AnyMessage, FromRank, Log, Part
@@ -25,6 +29,7 @@ class NodeOutput:
         self._uncopied: list[CheckpointSaved] = []
         """Checkpoints that are on a node alone: they are announced once they have arrived."""
         self._receivers: dict[str, CheckpointReceiver] = {}
+        self._own_host = plain(platform.node(), 80)
 
     def take(self, node: Node, message: AnyMessage) -> list[AnyEvent] | None:
         """Deal with a message. Returns the events that were handed out; None if it is another kind of message."""
@@ -46,6 +51,12 @@ class NodeOutput:
         if isinstance(event, RunEnded):
             self.reported = event
             return []
+        if isinstance(event, NodeSample) and event.host == self._own_host:
+            # The supervisor samples this machine itself.
+            return []
+        if isinstance(event, ModelReady) and node.ready is not None:
+            event = replace(event, host=node.ready.host)
+            raw = events.encode(event)
         shared = node.ready is not None and node.ready.shared
         if isinstance(event, CheckpointSaved) and not shared and not self._has_copy(event):
             self._uncopied.append(event)

@@ -19,7 +19,7 @@ from gputrain.engine.configuration.settings import Setting, shown
 from gputrain.engine.estimates import calibration, gpu_memory, host_memory, updates_per_epoch
 from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.estimates.gpu_memory import VramBudget
-from gputrain.engine.estimates.host_memory import DataFacts, Part, RamBudget
+from gputrain.engine.estimates.host_memory import DataFacts, RamBudget
 from gputrain.engine.estimates.scaling_forecast import ScaledSpeed
 from gputrain.engine.estimates.throughput_forecast import forecast, largest_batch, memory_of
 from gputrain.engine.estimates.updates_per_epoch import BufferRow, Eta, Rate, ScaleRow, UpdateCounts
@@ -245,9 +245,8 @@ def _vram(draft: PlanDraft, made: Calibration | None) -> VramBudget:
     vram = gpu_memory.vram_budget(draft.values, limit=draft.gpu.memory, in_use=in_use)
     measured = memory_of(made, draft.values["batch_size"]) if made else None
     if made is not None and measured is not None:
-        part = Part("measured", measured, f"at batches of {' and '.join(str(s.batch_size) for s in made.steps)}")
-        parts = (*gpu_memory.vram_in_use(in_use), part)
-        vram = VramBudget(parts, measured + in_use, draft.gpu.memory, "calibrated on this machine")
+        note = f"at batches of {' and '.join(str(s.batch_size) for s in made.steps)}"
+        vram = gpu_memory.measured_budget(draft.values, measured, note, limit=draft.gpu.memory, in_use=in_use)
     if vram.total is None or vram.limit is None:
         return vram
     limit = vram.limit
@@ -266,7 +265,8 @@ def _fitting(draft: PlanDraft, made: Calibration | None, share: float) -> int:
     """The largest batch within `share` of the GPU's memory; a multiple of 8 from 8 on, 0 if none fits."""
     assert draft.gpu is not None
     free = _free_vram(draft.gpu, share) or 0
-    largest = (largest_batch(made, free, 1.0) if made else gpu_memory.largest_batch(draft.values, free)) or 0
+    of_one = free - gpu_memory.beyond_one_device(draft.values)
+    largest = (largest_batch(made, of_one, 1.0) if made else gpu_memory.largest_batch(draft.values, free)) or 0
     return largest // 8 * 8 if largest >= 8 else largest
 
 

@@ -8,8 +8,10 @@ the script: the second iterator's seed comes from a generator of its own.
 from __future__ import annotations
 
 import copy
+import io
 import multiprocessing
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +27,9 @@ _KNOWN_SAMPLERS = (
     "SubsetRandomSampler",
 )
 _SETTINGS = ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory", "timeout")
+_NOT_SHARED = ("h5py", "lmdb", "sqlite3", "_sqlite3")
+"""Packages whose open files and databases a forked process must not use."""
+_MOST_OBJECTS, _MOST_PARTS = 500, 20
 IN_EFFECT, NEXT_PASS = 1.0, 2.0
 
 
@@ -58,7 +63,8 @@ class LoaderChange:
         try:
             if "_gputrain_rest" in iterator.__dict__ or not _is_meant(loader, slots[layout.WANTED_BATCHES]):
                 return
-            why = refusal(loader, iterator, module) or cannot_start(loader, slots[layout.WANTED_WORKERS])
+            workers = slots[layout.WANTED_WORKERS]
+            why = refusal(loader, iterator, module) or cannot_start(loader, workers) or cannot_share(loader, workers)
             if why:
                 page.say(kind="change", number=number, refused=why)
                 slots[layout.ANSWER] = -1.0
@@ -112,6 +118,40 @@ def cannot_start(loader: Any, workers: float) -> str:
         return ""
     # A script that was never meant for it would run from its start in each of them.
     return "workers are started by %s here, which a script without workers may not be made for" % method
+
+
+def cannot_share(loader: Any, workers: float) -> str:
+    """Why the data set is not for several processes, where there was one; empty if nothing speaks against it."""
+    if workers <= 0 or loader.num_workers > 0:
+        return ""
+    held = _open_file(loader.dataset)
+    return "the data set holds %s open: workers would read it from one shared position" % held if held else ""
+
+
+def _open_file(dataset: Any) -> str:
+    """An open file, archive or database within the data set, as an expression; empty if none is found."""
+    found, known = deque([("dataset", dataset)]), {id(dataset)}
+    while found and len(known) < _MOST_OBJECTS:
+        name, one = found.popleft()
+        if _is_open(one):
+            return name
+        if isinstance(one, dict):
+            parts = [("%s[%r]" % (name, key), value) for key, value in list(one.items())[:_MOST_PARTS]]
+        elif isinstance(one, (list, tuple)):
+            parts = [("%s[%d]" % (name, at), value) for at, value in enumerate(one[:_MOST_PARTS])]
+        else:
+            parts = [("%s.%s" % (name, key), value) for key, value in getattr(one, "__dict__", {}).items()]
+        for part in parts:
+            if id(part[1]) not in known and not isinstance(part[1], (str, bytes, int, float, type, type(sys))):
+                known.add(id(part[1]))
+                found.append(part)
+    return ""
+
+
+def _is_open(one: Any) -> bool:
+    if type(one).__module__.partition(".")[0] in _NOT_SHARED:
+        return True
+    return isinstance(one, io.IOBase) and not isinstance(one, (io.BytesIO, io.StringIO)) and not one.closed
 
 
 def settings_of(loader: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def samples_of(index: Any, iterator: Any) -> float:
     """Samples that the indices of a batch stand for; -1 where only the batch can tell."""
     if not getattr(iterator, "_auto_collation", True) or iterator._dataset_kind != 0:
         return -1.0
-    return float(len(index))
+    return float(len(index)) if hasattr(index, "__len__") else -1.0
 
 
 def first_dimension(batch: Any) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 from . import layout
 from .page import Page, Probe, hide_frame
-from .steps import Steps, clock
+from .steps import Steps, clock, get_ident
 
 
 class OptimizerHooks:
@@ -40,21 +41,23 @@ class OptimizerHooks:
         """``torch.autograd.backward``, which `Tensor.backward` calls: torch gives no hook around a whole pass."""
         original = module.backward
         probe, steps = self._probe, self._steps
-        inside = False
+        inside: set[int] = set()
+        """Threads that are in a pass; each may train a model of its own."""
 
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            nonlocal inside
-            if inside or "backward" in probe.off:
+            thread = get_ident()
+            if (inside and (thread in inside or _is_torchs(thread))) or "backward" in probe.off:
                 # Activation checkpointing begins further passes within one.
                 return original(tensors, *args, **kwargs)
-            begun, inside = clock(), True
+            begun = clock()
+            inside.add(thread)
             try:
                 result = original(tensors, *args, **kwargs)
             except BaseException as error:
                 hide_frame(error)
                 raise
             finally:
-                inside = False
+                inside.discard(thread)
             try:
                 page = probe.page or probe.trainer_page()
                 if page is not None:
@@ -125,6 +128,11 @@ def _found_infinite(scaler: Any, optimizer: Any) -> bool:
     """Whether the gradients were infinite, as far as that is known without waiting for a device."""
     found = scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"].values()
     return any(one.device.type == "cpu" and one.item() > 0 for one in found)
+
+
+def _is_torchs(thread: int) -> bool:
+    """Whether a thread is none of Python's, as those in which torch computes the gradients of a GPU."""
+    return not any(one.ident == thread and not one.name.startswith("Dummy-") for one in threading.enumerate())
 
 
 def _look_like(wrapper: Any, original: Any) -> None:

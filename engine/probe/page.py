@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from . import layout
+
+_MOST_LIVES = 1000
 
 
 class Page:
@@ -17,8 +20,7 @@ class Page:
 
     def __init__(self, folder: str, role: float) -> None:
         """Make the file of this process below `folder`. Raises OSError."""
-        path = os.path.join(folder, "%d-%d.page" % (os.getpid(), int(role)))
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        handle = _new_file(folder, "%d-%d" % (os.getpid(), int(role)))
         try:
             os.ftruncate(handle, layout.PAGE_BYTES)
             self._memory = mmap.mmap(handle, layout.PAGE_BYTES)
@@ -46,6 +48,33 @@ class Page:
             self.slots[layout.RING_END] = end + len(line)
 
 
+def _new_file(folder: str, name: str) -> int:
+    """A new page's file. There may be one with that name: this process was another program before (exec), or an ended
+    one had its number. Raises OSError."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    for life in range(1, _MOST_LIVES):
+        try:
+            return os.open(os.path.join(folder, "%s-%d.page" % (name, life)), flags, 0o600)
+        except FileExistsError:
+            continue
+    raise OSError("too many pages of " + name)
+
+
+def _rank_and_world() -> tuple[float, float]:
+    """Rank of this process and size of its world, from torch's process group or its launcher; -1 and 1 without."""
+    try:
+        group = getattr(sys.modules.get("torch"), "distributed", None)
+        if group is not None and group.is_available() and group.is_initialized():
+            return float(group.get_rank()), float(group.get_world_size())
+    except Exception:  # noqa: BLE001, S110 - the launcher's variables may tell
+        pass
+    try:
+        return float(int(os.environ.get("RANK", "-1"))), float(int(os.environ.get("WORLD_SIZE", "1")))
+    except ValueError:
+        # A script may use these names for something else.
+        return -1.0, 1.0
+
+
 class Probe:
     """State of the probe in this process."""
 
@@ -67,8 +96,7 @@ class Probe:
             try:
                 self.page = Page(self.folder, layout.TRAINER)
                 slots = self.page.slots
-                slots[layout.RANK] = float(os.environ.get("RANK", "-1"))
-                slots[layout.WORLD] = float(os.environ.get("WORLD_SIZE", "1"))
+                slots[layout.RANK], slots[layout.WORLD] = _rank_and_world()
                 slots[layout.LOSS_UPDATE] = -1.0
                 self._say_failures(self.page)
             except Exception as error:  # noqa: BLE001 - the script comes first

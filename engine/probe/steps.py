@@ -37,12 +37,13 @@ class Steps:
         self._backward_end = 0.0
         self._backwards = 0
         """Since the last update."""
+        self._led: set[int] = set()
+        """Threads with a backward pass since their own last update: several may train a model each."""
         self._validating = 0.0
         """When the first batch of the present validation was asked for; 0: none is under way."""
         self.losses = Losses()
-        self._reported = False
-        """The script reports its updates itself."""
-        self._validation_reported = False
+        self._reported = self._validation_reported = False
+        """The script reports its updates itself, and that it validates."""
         self._optimizer: Any | None = None
         """The newest one, while updates are reported."""
         self._newest: Fetches | None = None
@@ -59,16 +60,14 @@ class Steps:
         """Called when a batch was delivered that may be trained on, with the time."""
         self.on_update: list[Callable[[Page, float], None]] = []
         """Called after an update with the page and the seconds of the step."""
-        self.look_at = 0.0
-        """From when on those two are called; they set it, so that most steps call nothing."""
-        self.looking = False
-        """Call after the next update in any case."""
+        self.look_at, self.looking = 0.0, False
+        """From when on those two are called, and after the next update in any case; so most steps call nothing."""
 
     def reset(self) -> None:
         """A forked child begins anew."""
         self._open = []
         self._mark = self._computing = self._backward_end = self._validating = 0.0
-        self._backwards = 0
+        self._backwards, self._led = 0, set()
         self._reported = self._validation_reported = self._trained_once = False
         self._optimizer = self._newest = None
         self.losses.reset()
@@ -170,7 +169,8 @@ class Steps:
         if self._computing > self._backward_end:
             slots[layout.FORWARD] += begun - self._computing
         self._backward_end = now
-        if (thread := get_ident()) != self._thread:
+        self._led.add(thread := get_ident())
+        if thread != self._thread:
             self._thread = thread
             slots[layout.THREADED] = 0.0
         if self._open:
@@ -238,7 +238,7 @@ class Steps:
         """An optimizer's step ended at `now`; not an update unless a backward pass came before."""
         if self._reported:
             self._optimizer = optimizer
-        elif self._backwards:
+        elif self._backwards or get_ident() in self._led:
             self._update(page, now, optimizer)
         elif not page.slots[layout.BACKWARDS]:
             # Gradients by torch.func or torch.autograd.grad.
@@ -280,6 +280,7 @@ class Steps:
     def _update(self, page: Page, now: float, optimizer: Any, updates: int = 1) -> None:
         slots = page.slots
         self._backwards = 0
+        self._led.discard(get_ident())
         self._dry += 1
         slots[layout.DRY] = self._dry
         slots[layout.UPDATES] += updates

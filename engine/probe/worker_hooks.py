@@ -31,6 +31,15 @@ class _Counters:
         self._read_at = 0.0
         self._read = self.io()
 
+    def __del__(self) -> None:
+        """Close the files when the thread has ended."""
+        try:
+            for handle in (self._sched, self._io):
+                if handle >= 0:
+                    os.close(handle)
+        except Exception:  # noqa: BLE001, S110 - the interpreter ends
+            pass
+
     @property
     def counts_bytes(self) -> bool:
         """Whether this kernel counts them."""
@@ -71,7 +80,8 @@ class WorkerHooks:
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
         self._page: Page | None = None
-        self._counters: _Counters | None = None
+        self._local = threading.local()
+        """`counters` of each thread that makes batches: a loop may read its loader in a new one each time."""
         self._draws = RandomDraws(probe)
         self._worker_info: Any = lambda: None
         self._detail_at = 0.0
@@ -80,7 +90,8 @@ class WorkerHooks:
         probe.after_fork.append(self._forked)
 
     def _forked(self) -> None:
-        self._page = self._counters = None
+        self._page = None
+        self._local = threading.local()
         self._detail_at = self._rough = 0.0
         self._draws = RandomDraws(self._probe)
 
@@ -103,7 +114,9 @@ class WorkerHooks:
             except Exception as error:  # noqa: BLE001 - the script comes first
                 probe.failed("worker", error, self._page)
                 return original(fetcher, index)
-            samples = len(index) if isinstance(index, (list, tuple)) else 1
+            # A batch sampler may give arrays or tensors of indices.
+            listed = isinstance(index, (list, tuple)) or (fetcher.auto_collation and hasattr(index, "__len__"))
+            samples = len(index) if listed else 1
             try:
                 batch = original(fetcher, index)
             except BaseException as error:
@@ -122,23 +135,24 @@ class WorkerHooks:
             # Without workers the loop makes its batches itself, in a page beside its own.
             info_id = -1.0 if info is None else float(info.id)
             page = self._page = Page(self._probe.folder, layout.WORKER)
-            self._counters = _Counters()
             page.slots[layout.WORKER_ID] = info_id
             page.slots[layout.THREAD] = float(getattr(threading, "get_native_id", os.getpid)())
-        assert self._counters is not None
+        counters = getattr(self._local, "counters", None)
+        if counters is None:
+            counters = self._local.counters = _Counters()
         states = self._draws.before()
         now = clock()
         page.slots[layout.WORKING_SINCE] = now
         if now < self._detail_at:
-            return now, 0.0, 0.0, states
-        return now, time.thread_time(), self._counters.run_delay(), states
+            return now, 0.0, 0.0, states, counters
+        return now, time.thread_time(), counters.run_delay(), states, counters
 
     def _end(self, begun: Any, samples: int) -> None:
         try:
-            page, counters = self._page, self._counters
-            if page is None or counters is None:
+            page = self._page
+            if page is None:
                 return
-            wall, cpu, delay, states = begun
+            wall, cpu, delay, states, counters = begun
             slots = page.slots
             now = clock()
             seconds = now - wall

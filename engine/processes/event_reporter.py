@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import time
@@ -44,6 +45,11 @@ class EventReporter:
             self._outbox.put(events.encode(event), timeout=_RARE_SECONDS)
         except queue.Full:
             self._dropped += 1
+
+    def forward(self, encoded: list[bytes]) -> None:
+        """Send encoded events of other ranks, all as one item of the queue. If it is full they are dropped."""
+        with contextlib.suppress(queue.Full):
+            self._outbox.put_nowait(b"\n".join(encoded))
 
     def steps(self, event: Steps) -> None:
         """Send a window of steps. If the queue is full it is dropped and counted: no step waits for a reader."""

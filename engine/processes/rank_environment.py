@@ -1,11 +1,12 @@
 """Which rank this process is, from the environment that its launcher set. Pure; imports no torch.
 
-torchrun, Kubernetes operators (PyTorchJob) and many scripts set torch's own variables; MPI and Slurm have their own.
+torchrun sets torch's own variables; so do Kubernetes' operators (PyTorchJob) and many scripts, without torchrun: the
+launcher is then `ENVIRONMENT`. MPI and Slurm have variables of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from gputrain.engine.common.errors import BadInput
@@ -14,6 +15,10 @@ from gputrain.engine.common.sanitize import plain
 LOOPBACK = "127.0.0.1"
 NODE_AGENT = "ssh"
 """`RankInfo.launcher` of ranks that an agent of `engine/nodes` started."""
+ENVIRONMENT = "environment"
+"""`RankInfo.launcher` of ranks with torch's variables that torchrun did not start."""
+_OF_TORCH = ("torchrun", ENVIRONMENT)
+_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _PORT = 29500
 """torch's default MASTER_PORT."""
 _LAUNCHERS: tuple[tuple[str, str, str, str, str], ...] = (
@@ -60,6 +65,8 @@ class RankInfo:
     launcher: str
     """What started the ranks, in words."""
     meeting: MeetingPoint
+    interface: str = ""
+    """Network interface that leads to the other machines; empty: gloo and NCCL choose one."""
 
 
 def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
@@ -71,6 +78,8 @@ def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
     if found is None:
         return None
     launcher, rank_name, count_name, local_name, local_count_name = found
+    if launcher == "torchrun" and "TORCHELASTIC_RUN_ID" not in environ:
+        launcher = ENVIRONMENT
     count = _number(environ, count_name, 1)
     if count == 1:
         return None
@@ -86,15 +95,24 @@ def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
     return RankInfo(rank, count, local, beside, launcher, _meeting(environ, launcher, one_machine=one_machine))
 
 
+def use_interface(environ: MutableMapping[str, str], name: str) -> None:
+    """Let gloo and NCCL use a network interface, where the user has not named another; empty: as they choose."""
+    for variable in _INTERFACES if name else ():
+        environ.setdefault(variable, name)
+
+
 def _meeting(environ: Mapping[str, str], launcher: str, *, one_machine: bool) -> MeetingPoint:
     host = environ.get("MASTER_ADDR", "")
-    if one_machine and (launcher == "torchrun" or (launcher == "srun" and not host)):
+    if one_machine and (launcher in _OF_TORCH or (launcher == "srun" and not host)):
         # This machine's own name, which torchrun and Slurm give, cannot be resolved on some, and in many containers.
         host = LOOPBACK
     if not host and launcher == "srun":
         host = first_host(environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", ""))
     if not host:
-        raise BadInput(f"MASTER_ADDR: missing; set it to the address of rank 0's machine, which {launcher} does not")
+        by = "" if launcher == ENVIRONMENT else f", which {launcher} does not"
+        raise BadInput(f"MASTER_ADDR: missing; set it to the address of rank 0's machine{by}")
+    if launcher in _OF_TORCH and "MASTER_PORT" not in environ:
+        raise BadInput("MASTER_PORT: missing; set it to a free port of rank 0's machine, the same for all ranks")
     port = _number(environ, "MASTER_PORT", 1) if "MASTER_PORT" in environ else _port(environ, launcher)
     if port > 65535:
         raise BadInput(f"MASTER_PORT: {port} is no port, at most 65535")

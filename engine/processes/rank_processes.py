@@ -158,9 +158,20 @@ class RankProcesses:
 class RankReporter(EventReporter):
     """The reporter of rank 1 and up: sends warnings, errors and step times to rank 0; rank 0 reports the rest."""
 
-    def __init__(self, send: Callable[[bytes], None], rank: int, host: str = "", gpu: int | None = None) -> None:
-        """`send` takes encoded events to rank 0; it may raise OSError. `host`, `gpu`: as in `RankSteps`."""
+    def __init__(
+        self,
+        send: Callable[[bytes], None],
+        rank: int,
+        host: str = "",
+        gpu: int | None = None,
+        record: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """`send` takes encoded events to rank 0; it may raise OSError. `host`, `gpu`: as in `RankSteps`.
+
+        `record`: takes the step times to rank 0 without waiting; None: `send` does.
+        """
         self._send, self._rank = send, rank
+        self._record = record or send
         self._host, self._gpu = host, gpu
         self._windows: list[Steps] = []
         self.newest = deque(maxlen=0)
@@ -189,7 +200,7 @@ class RankReporter(EventReporter):
         )
         self._windows.clear()
         with contextlib.suppress(OSError):
-            self._send(events.encode(summed))
+            self._record(events.encode(summed))
 
     def phase(self, phase: events.Phase, detail: str = "", key: str = "") -> None:
         """Nothing: rank 0 reports it."""

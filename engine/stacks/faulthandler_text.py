@@ -43,8 +43,12 @@ def parse(text: str) -> list[ThreadStack]:
 
 def own_line(frames: Sequence[str]) -> str:
     """The innermost frame of the user's own code; without such code the innermost one, empty without frames."""
-    own = (frame for frame in frames if not any(part in frame for part in _LIBRARIES))
-    return next(own, frames[0] if frames else "")
+    return next(filter(is_own, frames), frames[0] if frames else "")
+
+
+def is_own(frame: str) -> bool:
+    """Whether a frame is of the user's own code."""
+    return not any(part in frame for part in _LIBRARIES)
 
 
 def _unescaped(text: str) -> str:

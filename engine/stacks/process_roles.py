@@ -25,7 +25,7 @@ def role_namer(directory: Path, trainer: int | None, *, script: bool) -> Callabl
         command = process.cmdline()
         parent = process.parent()
         forked = parent is not None and command == parent.cmdline() and process.pid != trainer
-        if script and not forked and (number := _rank_variable(process.pid)):
+        if script and not forked and (number := environment_number(process.pid, "RANK")) is not None:
             return f"rank {number}"
         if process.pid == trainer:
             return "script" if script else "trainer"
@@ -36,11 +36,12 @@ def role_namer(directory: Path, trainer: int | None, *, script: bool) -> Callabl
     return role
 
 
-def _rank_variable(pid: int) -> str:
-    """``RANK`` in the environment of a process, as torchrun sets it; empty without."""
+def environment_number(pid: int, name: str) -> int | None:
+    """A variable of a process's environment, such as ``RANK`` which torchrun sets; None without, or if no number."""
     try:
         words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        return ""
-    found = next((os.fsdecode(word[5:]) for word in words if word.startswith(b"RANK=")), "")
-    return found if found.isdigit() and len(found) < 8 else ""
+        return None
+    start = os.fsencode(f"{name}=")
+    found = next((os.fsdecode(word[len(start) :]) for word in words if word.startswith(start)), "")
+    return int(found) if found.isdecimal() and len(found) < 8 else None

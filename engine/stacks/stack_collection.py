@@ -7,6 +7,7 @@ end another one.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,25 +33,42 @@ NONE_FOUND = (
 )
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Two that ask the same process would empty each other's file."""
+
+
 @dataclass(slots=True)
-class _Asked:
+class AskedProcess:
+    """A process, and its answer."""
+
     process: psutil.Process
     role: str
     file: Path
     missing: str = ""
+    """Why it gave no stacks; empty: it gave them."""
+    blocked: bool = False
+    """It cannot run, for the reason in `missing`, and was not asked."""
     threads: list[ThreadStack] = field(default_factory=list)
+    """The main thread is the last one."""
 
 
 def collect(request: str, family: Iterable[psutil.Process], role_of: Callable[[psutil.Process], str]) -> StacksTaken:
     """The stacks of all processes in `family` that can give them; `role_of` names a process. Takes some tenths of a
     second.
     """
-    asked = [one for process in family if (one := _ask_for(process, role_of)) is not None][:MAX_PROCESSES]
-    _take(asked)
+    asked = ask(family, role_of)
     return grouped(request, asked_processes(asked), {f"{one.role} {one.process.pid}": one.threads for one in asked})
 
 
-def asked_processes(asked: Sequence[_Asked]) -> tuple[ProcessAsked, ...]:
+def ask(family: Iterable[psutil.Process], role_of: Callable[[psutil.Process], str]) -> list[AskedProcess]:
+    """The processes in `family` that can give their stacks, with what they answered. Callable from any thread."""
+    with _ONE_AT_A_TIME:
+        asked = [one for process in family if (one := _ask_for(process, role_of)) is not None][:MAX_PROCESSES]
+        _take(asked)
+    return asked
+
+
+def asked_processes(asked: Sequence[AskedProcess]) -> tuple[ProcessAsked, ...]:
     """What the record says of each process."""
     return tuple(
         ProcessAsked(
@@ -89,20 +107,21 @@ def grouped(
     )
 
 
-def _ask_for(process: psutil.Process, role_of: Callable[[psutil.Process], str]) -> _Asked | None:
+def _ask_for(process: psutil.Process, role_of: Callable[[psutil.Process], str]) -> AskedProcess | None:
     """The process with its file; None if it is another program, or has ended."""
     try:
         file = _stacks_file(process.pid)
         if file is None or not _is_caught(process.pid):
             return None
         state = process.status()
-        one = _Asked(process, role_of(process), file)
+        one = AskedProcess(process, role_of(process), file)
     except (psutil.Error, OSError, ValueError):
         return None
     if state == psutil.STATUS_STOPPED:
         one.missing = f"it is stopped by a signal; kill -CONT {process.pid} continues it"
     elif state == psutil.STATUS_DISK_SLEEP:
         one.missing = "it waits for a disk or network mount that does not respond"
+    one.blocked = bool(one.missing)
     return one
 
 
@@ -124,9 +143,9 @@ def _is_caught(pid: int) -> bool:
     return bool(int(caught, 16) >> (stack_dump.SIGNAL - 1) & 1)
 
 
-def _take(asked: Sequence[_Asked]) -> None:
+def _take(asked: Sequence[AskedProcess]) -> None:
     """Ask all at once, but those that share a file (a process and its forked children) one after the other."""
-    by_file: dict[tuple[int, int], list[_Asked]] = defaultdict(list)
+    by_file: dict[tuple[int, int], list[AskedProcess]] = defaultdict(list)
     for one in asked:
         if one.missing:
             continue
@@ -142,7 +161,7 @@ def _take(asked: Sequence[_Asked]) -> None:
         queues = [queue for queue in queues if queue]
 
 
-def _send(one: _Asked) -> bool:
+def _send(one: AskedProcess) -> bool:
     try:
         os.truncate(one.file, 0)
         os.kill(one.process.pid, stack_dump.SIGNAL)
@@ -152,7 +171,7 @@ def _send(one: _Asked) -> bool:
     return True
 
 
-def _read(asked: Sequence[_Asked]) -> None:
+def _read(asked: Sequence[AskedProcess]) -> None:
     """Wait until each of them has written its stacks, or the time is over."""
     deadline = time.monotonic() + ANSWER_SECONDS
     sizes = dict.fromkeys((one.process.pid for one in asked), 0)
@@ -179,7 +198,7 @@ def _read(asked: Sequence[_Asked]) -> None:
             one.missing = f"it did not answer within {ANSWER_SECONDS:.0f} s"
 
 
-def _finish(one: _Asked) -> None:
+def _finish(one: AskedProcess) -> None:
     try:
         with one.file.open("rb") as file:
             one.threads = parse(file.read(_MAX_BYTES).decode("utf-8", "replace"))

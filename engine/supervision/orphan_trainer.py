@@ -15,21 +15,14 @@ import msgspec
 import psutil
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.runs import process_identity
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.run_lock import acquire, is_held
-from gputrain.engine.runs.status_file import boot_id, process_started
 
 EXIT_TIMEOUT_SECONDS = 30.0
 """Time for an orphan to save and exit by itself; it checks for its supervisor every second, between two steps."""
 _KILL_TIMEOUT_SECONDS = 5.0
 _LOCK_POLL_SECONDS = 0.2
-
-
-class _Owner(msgspec.Struct):
-    pid: int
-    started: float
-    """As in `Status.pid_started`."""
-    boot_id: str
 
 
 def acquire_trainer_lock(run: RunDir, patience: float = 0.0) -> None:
@@ -45,7 +38,7 @@ def acquire_trainer_lock(run: RunDir, patience: float = 0.0) -> None:
     with contextlib.suppress(OSError):
         # On a full disk the process is not named, but the lock still shows that there is one.
         os.ftruncate(handle, 0)
-        os.write(handle, msgspec.json.encode(_Owner(os.getpid(), process_started(os.getpid()), boot_id())))
+        os.write(handle, msgspec.json.encode(process_identity.of_process(os.getpid())))
 
 
 def terminate(run: RunDir, warn: Callable[[str], None], wait: Callable[[float, Callable[[], bool]], None]) -> str:
@@ -85,12 +78,8 @@ def _kill(pid: int) -> None:
 
 
 def _owner(run: RunDir) -> int | None:
-    try:
-        owner = msgspec.json.decode(run.trainer_lock.read_bytes(), type=_Owner)
-    except (OSError, msgspec.DecodeError, UnicodeError):
-        return None
-    same = owner.boot_id == boot_id() and owner.started and owner.started == process_started(owner.pid)
-    return owner.pid if same else None
+    owner = process_identity.read_identity(run.trainer_lock)
+    return owner.pid if owner is not None and owner.runs else None
 
 
 def _named(pid: int | None) -> str:

@@ -15,7 +15,7 @@ from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision.child_process import ChildProcess
 from gputrain.engine.supervision.startup_events import run_started
 from gputrain.engine.supervision.supervisor import Supervisor
-from gputrain.engine.user_script.script_command import ScriptCommand, read_command
+from gputrain.engine.user_script.script_command import ScriptCommand, is_input_given, read_command
 from gputrain.engine.user_script.script_process import ScriptProcess
 
 ENGINE = "script"
@@ -25,11 +25,11 @@ ENGINE = "script"
 def script_supervisor(run: RunDir, config: RunConfig) -> Supervisor:
     """A supervisor that starts the run's command. Raises BadInput if the command can't be read."""
     command = read_command(run)
-    # The watchdog asks for stacks by a signal that would end a script which does not expect it.
+    # The watchdog asks for stacks by a signal that would end a script which does not expect it; `HangWatch` does not.
     quiet = settings.replace(config, hang_seconds=0.0, auto_resume=False)
 
     def start(_config: RunConfig, on_event: Callable[[bytes], None]) -> ChildProcess:
-        return ScriptProcess(run, command, on_event)
+        return ScriptProcess(run, command, on_event, config.monitor.hang_seconds)
 
     return Supervisor(
         run,
@@ -58,6 +58,9 @@ def first_events(
     if not command.inject:
         text = "--no-inject: only the machine and the output are watched, no steps"
         yield Notice(level="info", text=text, source="supervisor")
+    if command.given and not is_input_given():
+        text = "the command began with a file or a pipe as its input; started again, it reads nothing"
+        yield Notice(level="warning", text=text, source="supervisor")
     yield PhaseChanged(phase=Phase.STARTING)
 
 
@@ -74,6 +77,15 @@ def script_exit_reason(
         return RunEnded(outcome=Outcome.FAILED, reason=reason, error=error, step=step, own_code=126)
     if reported is not None:
         return reported
+    if stop_now and exit_code >= 0:
+        by = f", by {_signal_name(exit_code - 128)}" if exit_code else ": the command ended with code 0"
+        return RunEnded(
+            outcome=Outcome.STOPPED,
+            reason=f"stopped on request{by}",
+            exit_code=exit_code,
+            step=step,
+            own_code=exit_code,
+        )
     if exit_code == 0:
         return RunEnded(outcome=Outcome.FINISHED, reason="the command finished", exit_code=0, step=step, own_code=0)
     if exit_code > 0:

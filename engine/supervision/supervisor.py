@@ -124,9 +124,9 @@ class Supervisor:
         scheduler_signals.received()
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        sender = signal.Signals(number).name
-        preempt = number in PREEMPTING
-        self._work_queue.put(lambda: self._take_command(StopCommand(checkpoint=True, preempt=preempt, sender=sender)))
+        # A script gets the same signal: it may save on SIGUSR1, and would end by another one.
+        stop = StopCommand(preempt=number in PREEMPTING, signal=number, sender=signal.Signals(number).name)
+        self._work_queue.put(lambda: self._take_command(stop))
 
     def main(self) -> int:
         """Train until the run ends. Returns the exit code 0."""

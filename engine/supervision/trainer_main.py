@@ -28,7 +28,7 @@ from gputrain.engine.processes.compile_cache import set_compile_cache
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.orphans import die_with_parent
 from gputrain.engine.processes.rank_board import RankBoard, stacks_file
-from gputrain.engine.processes.rank_environment import NODE_AGENT, MeetingPoint, RankInfo
+from gputrain.engine.processes.rank_environment import NODE_AGENT, MeetingPoint, RankInfo, use_interface
 from gputrain.engine.processes.rank_events import RANK_LOST, RankEvents
 from gputrain.engine.processes.rank_processes import RankProcesses, RankReporter, exit_with_parent
 from gputrain.engine.processes.trainer_control import StopRequested, TrainerControl
@@ -68,6 +68,7 @@ def run(
     _register_stack_dump()
     if info is not None and info.launcher == NODE_AGENT:
         die_with_parent()
+        use_interface(os.environ, info.interface)
     if info is not None and listener is not None:
         info = dataclasses.replace(info, meeting=dataclasses.replace(info.meeting, listener=listener.detach()))
     reporter = EventReporter(outbox)
@@ -113,6 +114,7 @@ def follow_launched(info: RankInfo, directory: str = "") -> NoReturn:
 
     _register_stack_dump()
     exit_with_parent()
+    use_interface(os.environ, info.interface)
 
     def lost(who: str) -> None:
         print(f"rank {info.rank}: {who}", file=sys.stderr)
@@ -121,9 +123,9 @@ def follow_launched(info: RankInfo, directory: str = "") -> NoReturn:
     link = RankLink(info.meeting, info.rank, info.count, lost)
     start = link.follow()
     host = plain(socket.gethostname(), 80)
-    reporter = RankReporter(link.send, info.rank, host, info.local_rank)
-    if info.local_rank == 0:
-        # Rank 0 is the first one of its machine, which its supervisor samples.
+    reporter = RankReporter(link.send, info.rank, host, info.local_rank, link.record)
+    if info.local_rank == 0 and info.launcher != NODE_AGENT:
+        # Rank 0 is the first one of its machine, which its supervisor samples; an agent samples its own.
         start_node_sampling(host, reporter.send)
     # Commands come to rank 0 alone; the end of this pipe stays open.
     inbox, _outlet = multiprocessing.Pipe(duplex=False)
@@ -238,7 +240,8 @@ class _Training:
         others = RankEvents(self._reporter)
         link = RankLink(info.meeting, info.rank, info.count, self._on_lost)
         link.patience = self.config.distributed.rank_timeout
-        link.lead(Start(str(self.directory), msgspec.Raw(self._config_json)), others.take_encoded)
+        start = Start(str(self.directory), msgspec.Raw(self._config_json))
+        link.lead(start, others.take_encoded, self._reporter.forward)
         ended = self._catch_errors(lambda: self._train(lambda: _join_launched(link, info, self, self._reporter)))
         self.rank_lost = ended.error.startswith(RANK_LOST)
         ended = others.cause_of(ended, _CAUSE_SECONDS)

@@ -9,6 +9,8 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
 
@@ -41,20 +43,21 @@ class TrainerProcess:
         info: RankInfo | None = None,
         listener: socket.socket | None = None,
         log: Path | None = None,
+        context: BaseContext | None = None,
     ) -> None:
         """`on_event` gets each encoded event, on a thread. `info`: of rank 0, if a launcher started all ranks.
 
         `listener`: the socket of the store at which they meet; None: rank 0 opens it. `log`: file for the
-        output; None: the run's ``trainer.log``.
+        output; None: the run's ``trainer.log``. `context`: how the process is made; None: spawn.
         """
         adopt_orphans()
-        context = multiprocessing.get_context("spawn")
+        context = context or multiprocessing.get_context("spawn")
         # The queue starts multiprocessing's resource tracker, which a preemption signal must not end.
         with scheduler_signals.blocked_signals():
             self._outbox: Queue[bytes] = context.Queue(QUEUE_EVENTS)
         child_end, self._commands = context.Pipe(duplex=False)
         self.killed_on_request = False
-        self._process = context.Process(
+        self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
             target=trainer_main.run,
             args=(str(run.directory), msgspec.json.encode(config), self._outbox, child_end, info, listener),
             name="trainer",
@@ -83,7 +86,8 @@ class TrainerProcess:
         # means the same: nothing more can be read.
         with contextlib.suppress(EOFError, OSError, ValueError):
             while True:
-                self._on_event(self._outbox.get())
+                for event in self._outbox.get().split(b"\n"):
+                    self._on_event(event)
 
     def watch(self, on_exit: Callable[[], None]) -> None:
         """Call `on_exit` (on a thread) once the trainer and the processes it started have ended."""
@@ -111,7 +115,7 @@ class TrainerProcess:
             return
         with contextlib.suppress(queue.Empty, EOFError, OSError, ValueError):
             while True:
-                yield self._outbox.get_nowait()
+                yield from self._outbox.get_nowait().split(b"\n")
 
     def send(self, command: AnyCommand) -> str:
         """Send a command; returns what became of it, for the record."""

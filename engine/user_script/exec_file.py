@@ -14,6 +14,8 @@ from gputrain.engine.common.units import PER_STEP_UNITS, Unit
 from gputrain.engine.configuration import yaml_file
 from gputrain.engine.configuration.yaml_file import Document
 
+_MOST_SECONDS = 1e9
+
 
 class ExecFile(Struct, frozen=True, kw_only=True):
     """What a file says; each field has the name of its key."""
@@ -27,6 +29,7 @@ class ExecFile(Struct, frozen=True, kw_only=True):
     no_inject: bool = False
     autotune: bool = False
     pty: bool = False
+    hang_seconds: float | None = None
 
 
 def per_step(*sources: object) -> tuple[int, Unit]:
@@ -70,6 +73,9 @@ def _value(document: Document, key: str, value: Any) -> Any:
         case "images_per_step" | "samples_per_step" | "tokens_per_step":
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise BadInput(f"{key} must be a whole number >= 1, got {plain(str(value), 60)}")
+        case "hang_seconds":
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_SECONDS:
+                raise BadInput(f"{key} must be a number of seconds >= 0, got {plain(str(value), 60)}")
         case _ if not isinstance(value, bool):
             raise BadInput(f"{key} must be true or false, got {plain(str(value), 60)}")
     return value

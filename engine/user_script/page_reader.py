@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,11 @@ from typing import Any
 import msgspec
 
 from gputrain.engine.probe import layout
+from gputrain.engine.runs.run_lock import acquire, is_held
+
+_PREFIX = "gputrain-"
+_OWNER = "owner"
+"""Lock file of the supervisor that reads the pages of a folder."""
 
 
 class MappedPage:
@@ -32,6 +40,9 @@ class MappedPage:
             self.close()
             raise ValueError(f"{path} is being made, or of another version")
         self.pid = int(self.slots[layout.PID])
+        self.parent = int(self.slots[layout.PARENT])
+        self.life = int(path.stem.rpartition("-")[2])
+        """Which of the programs that this process was, one after the other; from 1."""
         self._cursor = 0
         self._rest = b""
 
@@ -69,6 +80,30 @@ class MappedPage:
         self._view.release()
         with contextlib.suppress(BufferError):
             self._memory.close()
+
+
+def new_folder(label: str) -> Path:
+    """A private folder in memory for the pages of a run's processes, owned by this process until it ends.
+
+    Folders whose owner was killed are removed. Raises OSError.
+    """
+    home = Path("/dev/shm")  # noqa: S108 - a folder of its own is made below it, by mkdtemp
+    if not home.is_dir() or shutil.disk_usage(home).free < 1 << 22:
+        home = Path(tempfile.gettempdir())
+    remove_left(home)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{label[-24:]}-", dir=home))
+    acquire(folder / _OWNER)
+    return folder
+
+
+def remove_left(home: Path) -> None:
+    """Remove the folders of pages in `home` that nobody reads any more: their supervisor was killed."""
+    for folder in home.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            found = folder.lstat()  # a link of somebody else's may lead anywhere
+            mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+            if mine and (folder / _OWNER).is_file() and not is_held(folder / _OWNER):
+                PageFolder(folder).remove()
 
 
 class PageFolder:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,8 @@ from gputrain.engine.common.files import write_atomic
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import Unit
 from gputrain.engine.runs.run_directory import RunDir
+
+_SUBSTITUTION = re.compile(r"(^|=)/(dev/fd|proc/self/fd)/([3-9]|\d\d+)$")
 
 
 class ScriptCommand(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,10 +36,21 @@ class ScriptCommand(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What `per_step` counts."""
     umask: int = 0o022
     """The umask of the shell that started it: the supervisor's own is stricter."""
+    given: bool = False
+    """It was started with a file or a pipe as its standard input."""
+    as_bytes: bool = False
+    """In ``command.json``: each character of `argv` and `cwd` stands for a byte, as they are not UTF-8."""
 
 
 def checked(
-    argv: Sequence[str], cwd: Path, *, terminal: bool, inject: bool, per_step: int = 0, unit: Unit = "images"
+    argv: Sequence[str],
+    cwd: Path,
+    *,
+    terminal: bool,
+    inject: bool,
+    per_step: int = 0,
+    unit: Unit = "images",
+    given: bool = False,
 ) -> ScriptCommand:
     """The command, if it can be started in `cwd`. Raises BadInput with the place and the remedy."""
     if not argv:
@@ -53,6 +68,7 @@ def checked(
         if path.exists():
             raise BadInput(f"{shown}: command not found; it is a file here: exec -- python {shown}, or ./{shown}")
         raise BadInput(f"{shown}: command not found")
+    _refuse_substitution(argv)
     if interpreter := _interpreter(Path(found), shown):
         argv = [interpreter, found, *argv[1:]]
     umask = os.umask(0)
@@ -65,7 +81,26 @@ def checked(
         per_step=per_step,
         unit=unit,
         umask=umask,
+        given=given,
     )
+
+
+def is_input_given() -> bool:
+    """Whether this process' standard input is a file, a pipe or a socket: neither a terminal nor ``/dev/null``."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _refuse_substitution(argv: Sequence[str]) -> None:
+    """Raises BadInput for a descriptor of the shell, which is closed for a run that goes on without it."""
+    if found := next((word for word in argv if _SUBSTITUTION.search(word)), None):
+        raise BadInput(
+            f"{plain(found, 200)}: a process substitution, <(…) or >(…), cannot be handed on; "
+            "use a file, or a shell around all of it: exec -- bash -c '…'"
+        )
 
 
 def _interpreter(path: Path, shown: str) -> str:
@@ -90,9 +125,18 @@ def _interpreter(path: Path, shown: str) -> str:
 def write_command(run: RunDir, command: ScriptCommand) -> None:
     """Keep the command in the run's directory. Raises BadInput if it can't be written."""
     try:
-        write_atomic(run.command, msgspec.json.encode(command))
+        encoded = msgspec.json.encode(command)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_respelled(command, lambda word: os.fsencode(word).decode("latin-1"), True))
+    try:
+        write_atomic(run.command, encoded)
     except OSError as error:
         raise BadInput(f"{run.directory}: cannot be written: {error.strerror}") from None
+
+
+def _respelled(command: ScriptCommand, spell: Callable[[str], str], as_bytes: bool) -> ScriptCommand:
+    argv, cwd = tuple(map(spell, command.argv)), spell(command.cwd)
+    return msgspec.structs.replace(command, argv=argv, cwd=cwd, as_bytes=as_bytes)
 
 
 def has_command(run: RunDir) -> bool:
@@ -104,7 +148,8 @@ def read_command(run: RunDir) -> ScriptCommand:
     """The command of a run. Raises BadInput where there is none that can be read."""
     path = run.command
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ScriptCommand)
+        found = msgspec.json.decode(path.read_bytes(), type=ScriptCommand)
+        return _respelled(found, lambda word: os.fsdecode(word.encode("latin-1")), False) if found.as_bytes else found
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeError) as error:

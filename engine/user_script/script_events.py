@@ -8,6 +8,7 @@ from gputrain.engine.dataloading.lock_waits import LockWaitSampler
 from gputrain.engine.events import AnyEvent, LoaderStats, Notice, Phase, PhaseChanged, Traced
 from gputrain.engine.events.commands import ProfileCommand, TuneCommand
 from gputrain.engine.probe import layout
+from gputrain.engine.user_script.hang_watch import HangWatch
 from gputrain.engine.user_script.page_reader import MappedPage, PageFolder
 from gputrain.engine.user_script.readings import (
     WorkerSums,
@@ -18,6 +19,7 @@ from gputrain.engine.user_script.readings import (
     worker_sums,
 )
 from gputrain.engine.user_script.script_command import ScriptCommand
+from gputrain.engine.user_script.script_leader import ScriptLeader, mates
 from gputrain.engine.user_script.script_rank import WINDOW_SECONDS, ScriptRank, failure_notice
 from gputrain.engine.user_script.script_tuner import ScriptTuner
 
@@ -29,11 +31,13 @@ SILENT_SECONDS = 60.0
 class ScriptEvents:
     """Reads all pages of one script. Times are seconds of the monotonic clock."""
 
-    def __init__(self, folder: PageFolder, command: ScriptCommand, began: float) -> None:
+    def __init__(self, folder: PageFolder, command: ScriptCommand, began: float, hang_seconds: float = 0.0) -> None:
+        """`hang_seconds`: without a sign of life from any rank for so long they are looked at; 0: never."""
         self._folder = folder
         self._command = command
         self._began = began
-        self._ranks: dict[int, ScriptRank] = {}
+        self._ranks: dict[MappedPage, ScriptRank] = {}
+        self._lead = ScriptLeader()
         self._phase = Phase.STARTING
         self._loader_at = began
         self._workers = WorkerSums()
@@ -43,6 +47,7 @@ class ScriptEvents:
         self._told_unknown = ""
         self._failed: set[str] = set()
         """Hooks of workers that switched themselves off."""
+        self._hang = HangWatch(hang_seconds)
         self.tuner = ScriptTuner()
 
     @property
@@ -57,7 +62,7 @@ class ScriptEvents:
     def poll(self, now: float, *, last: bool = False) -> list[AnyEvent]:
         """What happened since the last call; the `last` one leaves no step out."""
         pages = self._folder.scan()
-        found: list[AnyEvent] = []
+        found: list[AnyEvent] = [*self._hang.feed(now, pages)]
         for page in pages:
             if page.is_worker:
                 found += self._failures(page)
@@ -65,9 +70,9 @@ class ScriptEvents:
                 if page.slots[layout.WORKER_ID] >= 0:
                     self._locks.watch(int(page.slots[layout.THREAD]))
                 continue
-            rank = self._ranks.get(page.pid)
+            rank = self._ranks.get(page)
             if rank is None:
-                rank = self._ranks[page.pid] = ScriptRank(page)
+                rank = self._ranks[page] = ScriptRank(page)
             found += rank.said()
             for line in rank.answers:
                 found += self.tuner.answered(line)
@@ -86,7 +91,9 @@ class ScriptEvents:
 
     def _trained(self, now: float, pages: list[MappedPage], leader: ScriptRank, *, last: bool) -> list[AnyEvent]:
         """What happened in a script that has made updates."""
-        found = [*self._phases(leader), *self._steps(leader, 0.0 if last else WINDOW_SECONDS)]
+        found = self._follows(leader)
+        found += self._phases(leader)
+        found += self._steps(leader, 0.0 if last else WINDOW_SECONDS)
         if now - self._loader_at >= LOADER_SECONDS:
             found += self._loader(now, [page for page in pages if page.is_worker], leader)
         return [*found, *self._fed(found), *self.tuner.judge(leader.page)]
@@ -114,9 +121,17 @@ class ScriptEvents:
         self._locks.close()
 
     def _leader(self) -> ScriptRank | None:
-        """The process whose steps are the run's: rank 0, or the one that made most updates."""
-        trained = [rank for rank in self._ranks.values() if rank.page.slots[layout.UPDATES] > 0]
-        return min(trained, key=lambda one: (one.number, -one.page.slots[layout.UPDATES])) if trained else None
+        return self._lead.choose(self._ranks.values())
+
+    def _follows(self, leader: ScriptRank) -> list[AnyEvent]:
+        """The last steps of the process that `leader` has followed, and what is said of the change."""
+        before = self._lead.follows()
+        if before is None:
+            return []
+        window = before.window(0.0)
+        found = [before.events(window, before, None, self._command)] if window is not None else []
+        text = f"process {leader.page.pid} trains now: steps and rates are its own from here on"
+        return [*found, Notice(level="info", text=text, source="supervisor"), *leader.introduced()]
 
     def _phases(self, leader: ScriptRank) -> list[AnyEvent]:
         validating = leader.page.slots[layout.PHASE] == layout.VALIDATION
@@ -127,7 +142,7 @@ class ScriptEvents:
         return [PhaseChanged(phase=phase)]
 
     def _steps(self, leader: ScriptRank, least: float) -> list[AnyEvent]:
-        together = [rank for rank in self._ranks.values() if rank is leader or (rank.ranked and leader.ranked)]
+        together = mates(leader, self._ranks.values())
         windows = [(rank, window) for rank in together if (window := rank.window(least)) is not None]
         own = [rank.own_seconds for rank in together if rank.own_seconds is not None]
         slowest = max(own) if len(together) > 1 and own else None
@@ -149,19 +164,25 @@ class ScriptEvents:
         seconds, self._loader_at = now - self._loader_at, now
         # A loop without workers makes its batches itself; beside workers, those are of validation.
         own = [page for page in pages if page.pid == leader.page.pid]
-        others = [page for page in pages if page.pid != leader.page.pid]
+        others = [page for page in pages if page.slots[layout.WORKER_ID] >= 0 and self._works_for(page, leader)]
         counted = others or own
         alive = [page for page in counted if _is_alive(page.pid)]
         before = self._workers
         self._workers = total(worker_sums(page) for page in counted).plus(self._ended_workers)
-        for page in counted:
-            if page not in alive:
-                self._ended_workers = self._ended_workers.plus(worker_sums(page))
+        for page in pages:
+            if page not in alive and not _is_alive(page.pid):
+                if page in counted:
+                    self._ended_workers = self._ended_workers.plus(worker_sums(page))
                 self._folder.forget(page)
         samples, busy = self._workers.samples - before.samples, self._workers.busy - before.busy
         if not alive or samples <= 0:
             return []
         return [self._stats(before, samples, busy, seconds, alive, bool(others))]
+
+    def _works_for(self, worker: MappedPage, leader: ScriptRank) -> bool:
+        """Whether a data worker is the leader's, as far as its parent tells: a fork server stands between them."""
+        parents = {rank.page.pid for rank in self._ranks.values()}
+        return worker.parent == leader.page.pid or worker.parent not in parents
 
     def _stats(
         self, before: WorkerSums, samples: float, busy: float, seconds: float, alive: list[MappedPage], workers: bool

@@ -8,12 +8,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import time
@@ -21,16 +19,19 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from gputrain.engine import probe
+from gputrain.engine.common.files import write_atomic
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import AnyEvent, Notice, encode
 from gputrain.engine.events.commands import AnyCommand, ProfileCommand, StopCommand, TuneCommand
 from gputrain.engine.processes.orphans import adopt_orphans
+from gputrain.engine.runs import process_identity
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.user_script import terminal_relay
-from gputrain.engine.user_script.page_reader import PageFolder
+from gputrain.engine.user_script.page_reader import PageFolder, new_folder
 from gputrain.engine.user_script.script_command import ScriptCommand
 from gputrain.engine.user_script.script_events import ScriptEvents
 
@@ -39,20 +40,30 @@ _POLL_SECONDS = 0.25
 _LOOK_SECONDS = 0.05
 _TERMINAL_SIZE = (50, 160)
 _NAMED = 3
+_GRACE_SECONDS = 1.0
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
 class ScriptProcess:
     """One life of a script. Make it on the main thread."""
 
-    def __init__(self, run: RunDir, command: ScriptCommand, on_event: Callable[[bytes], None]) -> None:
-        """`on_event` gets each encoded event, on a thread. Raises OSError if the command can't be started."""
+    def __init__(
+        self, run: RunDir, command: ScriptCommand, on_event: Callable[[bytes], None], hang_seconds: float = 0.0
+    ) -> None:
+        """`on_event` gets each encoded event, on a thread. `hang_seconds`: see `HangWatch`.
+
+        Raises OSError if the command can't be started.
+        """
         adopt_orphans()
         self._on_event = on_event
-        self._folder = PageFolder(_page_folder(run))
+        self._folder = PageFolder(new_folder(run.id))
         self._asked: set[int] = set()
         self._relay: subprocess.Popen[bytes] | None = None
         self._process = self._start(run, command)
-        self._script = ScriptEvents(self._folder, command, time.monotonic())
+        # Whoever starts the run again after this supervisor was killed must know that its command goes on.
+        with contextlib.suppress(OSError):
+            write_atomic(run.trainer_lock, msgspec.json.encode(process_identity.of_process(self._process.pid)))
+        self._script = ScriptEvents(self._folder, command, time.monotonic(), hang_seconds)
         self._requests: deque[TuneCommand | ProfileCommand] = deque()
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._read, name="script pages", daemon=True)
@@ -71,7 +82,7 @@ class ScriptProcess:
                     command.argv,
                     cwd=command.cwd,
                     env=environment(dict(os.environ), command, self._folder.folder),
-                    stdin=subprocess.DEVNULL,
+                    stdin=None,  # of this process: what exec was given, else /dev/null
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
@@ -79,6 +90,7 @@ class ScriptProcess:
                 )
             finally:
                 signal.signal(signal.SIGHUP, before)
+                _forget_input()
         finally:
             os.close(log)
             if output != log:
@@ -111,8 +123,12 @@ class ScriptProcess:
 
     @property
     def killed_on_request(self) -> bool:
-        """It was ended by a signal that a person asked for."""
-        return self.exit_code is not None and -self.exit_code in self._asked
+        """It was ended by a signal that a person asked for, or ended itself after one: a shell returns 128 and the
+        signal's number, a script that saves first may return 0."""
+        code = self.exit_code
+        if code is None:
+            return False
+        return -code in self._asked or code - 128 in self._asked or (code == 0 and bool(_ENDING & self._asked))
 
     def _read(self) -> None:
         polled = 0.0
@@ -198,12 +214,12 @@ def environment(mine: dict[str, str], command: ScriptCommand, pages: Path) -> di
     return mine
 
 
-def _page_folder(run: RunDir) -> Path:
-    """A private folder in memory for the pages of the run's processes."""
-    home = Path("/dev/shm")  # noqa: S108 - a folder of its own is made below it, by mkdtemp
-    if not home.is_dir() or shutil.disk_usage(home).free < 1 << 22:
-        home = Path(tempfile.gettempdir())
-    return Path(tempfile.mkdtemp(prefix=f"gputrain-{run.id[-24:]}-", dir=home))
+def _forget_input() -> None:
+    """The command alone reads what it was given: who writes it must see that the command has ended."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    if null != 0:
+        os.close(null)
 
 
 def _is_zombie(pid: int) -> bool:
@@ -214,7 +230,21 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _left_behind() -> list[AnyEvent]:
-    """Processes that the command left running: they are its business, and go on; said, not ended."""
+    """Processes that the command left running: they are its business, and go on; said, not ended.
+
+    Those that `multiprocessing` started for itself end a moment after it.
+    """
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while (found := _left_now()) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    if not found:
+        return []
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    text = f"the command left processes running, which go on: {', '.join(found[:_NAMED])}{more}"
+    return [Notice(level="warning", text=text, source="supervisor")]
+
+
+def _left_now() -> list[str]:
     found = []
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -228,8 +258,4 @@ def _left_behind() -> list[AnyEvent]:
             ):
                 continue
             found.append(f"{plain(child.name(), 40)} (pid {child.pid})")
-    if not found:
-        return []
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    text = f"the command left processes running, which go on: {', '.join(found[:_NAMED])}{more}"
-    return [Notice(level="warning", text=text, source="supervisor")]
+    return found

@@ -32,7 +32,9 @@ class ScriptRank:
         self._own: float | None = None
         self._loaders: dict[tuple[str, int], dict[str, Any]] = {}
         self._training: dict[str, Any] | None = None
+        self._optimizer: dict[str, Any] | None = None
         self._unit: Unit | None = None
+        self._told_nonfinite = False
         self.answers: list[dict[str, Any]] = []
         """What the script said to requests, to be taken."""
 
@@ -44,16 +46,27 @@ class ScriptRank:
                 case "loader":
                     found += self._on_loader(line)
                 case "optimizer" if self.number == 0:
+                    self._optimizer = line
                     found.append(_model(line, self.page))
                 case "scalars" if self.number == 0:
                     found += self._on_scalars(line)
+                case "nonfinite" if self.number == 0:
+                    found += self._on_nonfinite(line)
                 case "change":
                     self.answers.append(line)
                 case "trace":
                     found += _traced(line)
                 case "disabled":
                     found.append(failure_notice(line))
+        slots = self.page.slots
+        if self.number == 0 and slots[layout.LOSS_UPDATE] >= 0 and not math.isfinite(slots[layout.LOSS]):
+            found += self._nonfinite("the loss", slots[layout.LOSS_UPDATE])
         return found
+
+    def introduced(self) -> list[AnyEvent]:
+        """Its loader and its optimizer once more: others may have said theirs since."""
+        loader = [_loader_found(self._training)] if self._training is not None else []
+        return [*loader, *([_model(self._optimizer, self.page)] if self._optimizer is not None else [])]
 
     def trace(self, command: ProfileCommand, folder: Path) -> list[AnyEvent]:
         """Ask the process for a trace by a file in `folder`; returns the refusal, if that is impossible."""
@@ -88,6 +101,19 @@ class ScriptRank:
                 step=int(step) if isinstance(step, int | float) and math.isfinite(step) else None,
             )
         ]
+
+    def _on_nonfinite(self, line: dict[str, Any]) -> list[AnyEvent]:
+        names = [plain(str(name), 100) for name in list(line.get("names") or ()) if "loss" in str(name).lower()]
+        return self._nonfinite(names[0], line.get("step")) if names else []
+
+    def _nonfinite(self, name: str, step: object) -> list[AnyEvent]:
+        """Once. `AlertRules` knows the words."""
+        if self._told_nonfinite:
+            return []
+        self._told_nonfinite = True
+        at = f" at step {step:.0f}" if isinstance(step, int | float) and math.isfinite(step) else ""
+        text = f"{name} is NaN or Inf{at}: lower the learning rate, clip the gradients, or look for bad samples"
+        return [Notice(level="warning", text=text, source="trainer")]
 
     @property
     def own_seconds(self) -> float | None:
@@ -178,7 +204,7 @@ class ScriptRank:
             images_per_second=in_window / window.seconds if window.seconds else 0.0,
             unit=unit,
             loader_samples=window.samples if unit != "samples" else None,
-            loss=slots[layout.LOSS] if slots[layout.LOSS_UPDATE] >= 0 else None,
+            loss=slots[layout.LOSS] if slots[layout.LOSS_UPDATE] >= 0 and math.isfinite(slots[layout.LOSS]) else None,
             lr=slots[layout.LEARNING_RATE],
             data_wait=min(window.wait, window.seconds),
             skipped=round(window.skipped),

@@ -43,16 +43,6 @@ def disk(folder: Path, per_second: int) -> Limit:
     )
 
 
-def disk_reads(folder: Path, per_second: int) -> Limit:
-    """A limit of reads per second from the disk of `folder`, however many bytes each has."""
-    number = folder.stat().st_dev
-    name = f"{os.major(number)}:{os.minor(number)}"
-    return Limit(
-        ("blkio", "blkio.throttle.read_iops_device", f"{name} {per_second}"),
-        ("io", "io.max", f"{name} riops={per_second}"),
-    )
-
-
 def memory(size: int) -> Limit:
     """A memory limit in bytes."""
     return Limit(("memory", "memory.limit_in_bytes", f"{size}"), ("memory", "memory.max", f"{size}"))

@@ -3,8 +3,8 @@
 The same photograph-like JPEGs as files and as shards of each format; random resized crops of 224², batches of 64.
 Ratios are of images per CPU-second in the same run, contenders alternating. Peers that are not installed are named with
 the reason; `vs_litdata` and `vs_mosaicml` read the same files. `cold_tar_vs_cold_folder` is by the clock: the page
-cache is dropped before each epoch, and a control group limits the disk to so many reads a second. The memory and the
-opening time of an index of 10 million images are measured, too.
+cache is dropped before each epoch, and the files lie on a file system that waits as a hard disk does (slow_files.py).
+The memory and the opening time of an index of 10 million images are measured, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import control_groups
 import harness
 import photos
 import shards_peers as peers
@@ -27,6 +26,7 @@ from harness import Contender, Pass, Result
 from helpers.training import record_files
 from loader_peers import Setting
 from shards_index import index_figures
+from slow_files import CannotServe, slow
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_set import ImageSet, scan
@@ -57,8 +57,9 @@ RATIOS = {
     "arrow_vs_hf_datasets": ("arrow", "hf_datasets"),
 }
 COLD = "cold_tar_vs_cold_folder"
-COLD_READS = 100
-"""Reads a second of the throttled disk: those of a hard disk."""
+SEEK_SECONDS = 0.008
+"""Of the throttled disk: that of a hard disk."""
+_SLOW = "slow-disk"
 
 
 def _config(setting: Setting, **values: Any) -> Any:
@@ -78,9 +79,9 @@ def _epochs(setting: Setting, images: ImageSet, **values: Any) -> Pass:
     return lambda: sum(len(batch.images) for batch in source.epoch(next(epochs)))
 
 
-def _sharded(setting: Setting, form: str, name: str) -> ImageSet:
+def _sharded(setting: Setting, form: str, name: str, home: Path | None = None) -> ImageSet:
     os.environ["GPUTRAIN_CACHE"] = str(setting.scratch / "cache")
-    config = _config(setting, data_dir=str(setting.scratch / name), dataset=form)
+    config = _config(setting, data_dir=str((home or setting.scratch) / name), dataset=form)
     return image_set_of(shard_split.open_split(config.data, "train"))
 
 
@@ -145,12 +146,15 @@ def _cold(folder: Path, one_pass: Pass) -> Pass:
 
 def cold_folder(setting: Setting) -> Pass:
     """One file for each image, from the disk."""
-    return _cold(setting.data / "train", folder(setting))
+    photos_there = setting.scratch / _SLOW / setting.data.name
+    return _cold(photos_there / "train", _epochs(setting, scan(str(photos_there), "train")))
 
 
 def cold_tar(setting: Setting) -> Pass:
     """Tar shards as a slow disk suggests them: by windows, from the disk."""
-    return _cold(setting.scratch / "tar", tar_windows(setting))
+    there = setting.scratch / _SLOW / setting.scratch.name
+    images = _sharded(setting, "webdataset", "tar", there)
+    return _cold(there / "tar", _epochs(setting, images, shuffle="shards", shuffle_window=4))
 
 
 CONTENDERS = (
@@ -225,10 +229,12 @@ def _write_arrow(parquets: list[Path], to: Path) -> None:
 
 def compare_cold(setting: Setting, rounds: int) -> tuple[dict[str, Result], str]:
     """Results of the cold contenders, and the reason if there are none."""
+    mount = setting.scratch / _SLOW
+    mount.mkdir(exist_ok=True)
     try:
-        with control_groups.limited(control_groups.disk_reads(setting.scratch, COLD_READS)):
+        with slow(str(setting.data.parent), mount, SEEK_SECONDS, disk=True):
             return {one.contender.key: one for one in harness.compare(_COLD, setting, rounds)}, ""
-    except control_groups.NoGroup as error:
+    except CannotServe as error:
         return {}, str(error)
 
 

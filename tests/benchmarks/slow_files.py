@@ -3,7 +3,11 @@
 It answers the kernel's FUSE protocol (linux/fuse.h) directly, without a library. The kernel puts a reading process to
 sleep until the answer arrives. Pages are not cached, so that each epoch reads again. Mounting needs root.
 
-    python tests/benchmarks/slow_files.py FOLDER MOUNT SECONDS    serves until its input ends
+    python tests/benchmarks/slow_files.py FOLDER MOUNT SECONDS         serves until its input ends
+    python tests/benchmarks/slow_files.py FOLDER MOUNT SECONDS disk    the same as a hard disk with this seek time
+
+As a hard disk it has one arm: a read that is not near the last one waits for a seek, and all share its rate. The kernel
+reads ahead and keeps pages as for any disk.
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ _DIRECT = 1
 """Flag of an open file: its pages are not kept."""
 _KNOWN_FOR = 3600
 """Seconds for which the kernel may remember names and sizes: those are not what is slow."""
+_RATE, _NEAR = 150e6, 1 << 21
+"""A hard disk's bytes a second, and how far from the last read one needs no seek: its queue sorts them."""
 _THREADS = 32
 _BUFFER, _MOST = 1 << 18, 1 << 17
 _READ_ONLY, _DETACH = 1 | 2 | 4 | 1024, 2
@@ -42,11 +48,27 @@ class CannotServe(Exception):  # noqa: N818 - the name states the condition
     """A file system cannot be mounted here."""
 
 
+class Disk:
+    """The waits of a hard disk."""
+
+    def __init__(self, seek: float) -> None:
+        self._seek, self._arm = seek, threading.Lock()
+        self._path, self._at = "", 0
+
+    def wait(self, path: str, offset: int, size: int) -> None:
+        """Wait as long as a read takes."""
+        with self._arm:
+            near = path == self._path and abs(offset - self._at) <= _NEAR
+            time.sleep((0.0 if near else self._seek) + size / _RATE)
+            self._path, self._at = path, offset + size
+
+
 class Tree:
     """The served folder by the kernel's numbers of its nodes; 1 is the folder itself."""
 
-    def __init__(self, root: str, seconds: float) -> None:
+    def __init__(self, root: str, seconds: float, *, disk: bool = False) -> None:
         self._paths, self._numbers = {1: root}, {root: 1}
+        self._disk = Disk(seconds) if disk else None
         self._adding = threading.Lock()
         self._seconds = seconds
 
@@ -62,7 +84,7 @@ class Tree:
             case 3:  # getattr
                 return struct.pack("<QII", _KNOWN_FOR, 0, 0) + self._attributes(path)
             case 14 | 27:  # open, opendir
-                return struct.pack("<QIi", 0, _DIRECT if operation == _OPEN else 0, 0)
+                return struct.pack("<QIi", 0, _DIRECT if operation == _OPEN and self._disk is None else 0, 0)
             case 15:  # read
                 return self._read(path, *struct.unpack_from("<QQI", body)[1:])
             case 28:  # readdir
@@ -91,7 +113,10 @@ class Tree:
         return _ATTRIBUTES.pack(*numbers, 0, 0, 0, kind, 1, 0, 0, 0, 4096, 0)
 
     def _read(self, path: str, offset: int, size: int) -> bytes:
-        time.sleep(self._seconds)
+        if self._disk is None:
+            time.sleep(self._seconds)
+        else:
+            self._disk.wait(path, offset, size)
         with open(path, "rb") as file:  # noqa: PTH123 - a path of ours, and cheap
             file.seek(offset)
             return file.read(min(size, _MOST))
@@ -155,7 +180,7 @@ def main() -> None:
         print(f"mounting a slow file system: {os.strerror(ctypes.get_errno())}", flush=True)
         return
     try:
-        tree = Tree(folder, seconds)
+        tree = Tree(folder, seconds, disk=sys.argv[4:] == ["disk"])
         for _ in range(_THREADS):
             threading.Thread(target=_serve, args=(handle, tree), daemon=True).start()
         print("ready", flush=True)
@@ -165,9 +190,12 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def slow(folder: str, mount: Path, seconds: float) -> Iterator[str]:
-    """`folder` below `mount`, an empty folder, with each read of a file `seconds` late. Raises CannotServe."""
-    command = [sys.executable, "-S", __file__, folder, str(mount), str(seconds)]
+def slow(folder: str, mount: Path, seconds: float, *, disk: bool = False) -> Iterator[str]:
+    """`folder` below `mount`, an empty folder, with each read of a file `seconds` late; or as on a hard `disk`.
+
+    Raises CannotServe.
+    """
+    command = [sys.executable, "-S", __file__, folder, str(mount), str(seconds), *(["disk"] if disk else [])]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdin is not None
     assert server.stdout is not None

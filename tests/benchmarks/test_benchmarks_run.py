@@ -58,8 +58,8 @@ def test_many_ranks() -> None:
 
 
 def test_distributed() -> None:
-    small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
-    small = (*small, "--repeats", "1", "--scaling-steps", "2")
+    size = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
+    small = (*size, "--repeats", "1", "--scaling-steps", "2")
     found = answer(str(HERE / "distributed.py"), "--json", *small, "--only", "ours", "ddp", "ours_alone")
     for key in ("ours", "ddp", "ours_alone"):
         assert found["figures"][key]["images_per_second"] > 0, found

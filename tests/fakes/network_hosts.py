@@ -21,6 +21,7 @@ from skipped_tests import SERVICES
 
 _TIMEOUT = 20.0
 _PORT = 22
+_PRIVATE_SIZE = "256m"
 
 
 def _program(name: str) -> str:
@@ -47,6 +48,21 @@ def cannot_make_hosts() -> str:
         return f"not installed: {', '.join(missing)}: {SERVICES}"
     if os.getuid() or not _can_make_namespaces():
         return "network namespaces need root with CAP_NET_ADMIN"
+    return ""
+
+
+def cannot_limit_links() -> str:
+    """Why the links of such hosts can't be slowed down here; empty if they can."""
+    if reason := cannot_make_hosts():
+        return reason
+    name = f"gp{secrets.token_hex(3)}"
+    try:
+        _run("ip", "link", "add", name, "type", "bridge")
+        _run("tc", "qdisc", "add", "dev", name, "root", "tbf", "rate", "1mbit", "burst", "16kb", "latency", "400ms")
+    except (OSError, subprocess.CalledProcessError):
+        return "slow links need tc (iproute2) and the kernel's sch_tbf"
+    finally:
+        subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
     return ""
 
 
@@ -79,11 +95,16 @@ class NetworkHost:
         _run(*inside, "link", "set", "lo", "up")
         self.boot()
 
+    @property
+    def interface(self) -> str:
+        """The network interface with `address`."""
+        return self._inner
+
     def boot(self) -> None:
         """Start the server; returns once connections are accepted."""
         mounts = ""
         if self._private is not None:
-            mounts = f"mount -t tmpfs tmpfs {shlex.quote(str(self._private))}; "
+            mounts = f"mount -t tmpfs -o size={_PRIVATE_SIZE} tmpfs {shlex.quote(str(self._private))}; "
         config = shlex.quote(str(self._folder / "sshd_config"))
         inside = f"hostname {self.name}; {mounts}exec {_program('sshd')} -D -e -f {config}"
         with (self._folder / f"{self.name}.log").open("ab") as log:
@@ -100,6 +121,10 @@ class NetworkHost:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
+    def sees(self, path: Path) -> Path:
+        """A file or folder of this host's own, as a path that is valid outside of it."""
+        return Path(f"/proc/{self._pid}/root{path}")
+
     def processes(self, words: str = "") -> list[psutil.Process]:
         """The processes of logins on this host whose command line has `words`."""
         found = []
@@ -115,16 +140,28 @@ class NetworkHost:
     def _pid(self) -> int:
         return self._server.pid if self._server is not None else 0
 
+    def inside(self, *words: str) -> list[str]:
+        """The command that runs `words` on this host."""
+        return ["nsenter", f"--target={self._pid}", "--net", "--uts", "--mount", "--", *words]
+
     def agents(self) -> list[psutil.Process]:
         """The node agents."""
         return [one for one in self.processes("gputrain.engine.nodes") if "python" in one.name()]
+
+    def rank_servers(self) -> list[psutil.Process]:
+        """The processes that the agents let fork the ranks."""
+        return [
+            one for agent in self.agents() for one in agent.children() if "multiprocessing.forkserver" in _line(one)
+        ]
 
     def ranks(self) -> list[psutil.Process]:
         """The ranks that the agents have started, and what those started."""
         found = []
         for agent in self.agents():
             with contextlib.suppress(psutil.Error):
-                found += [one for one in agent.children(recursive=True) if "resource_tracker" not in _line(one)]
+                # The agent's own children are the rank server and multiprocessing's resource tracker.
+                own = agent.children()
+                found += [one for one in agent.children(recursive=True) if one not in own]
         return found
 
     def pythons(self) -> list[psutil.Process]:
@@ -146,6 +183,11 @@ class NetworkHost:
     def send_packets_to(self, address: str) -> None:
         """Undo `drop_packets_to`."""
         _run("ip", "-n", self._space, "route", "del", "blackhole", address)
+
+    def limit_link(self, rate: str) -> None:
+        """Let the link to this host carry ``256kbit`` a second, for example; empty: no limit."""
+        limit = ("tbf", "rate", rate, "burst", "16kb", "latency", "400ms") if rate else ()
+        _run("tc", "qdisc", "replace" if rate else "del", "dev", self._outer, "root", *limit)
 
     def kill(self) -> int:
         """Kill every process of the host, as a power failure does. Returns how many."""
@@ -184,6 +226,8 @@ class Network:
         tag = f"g{secrets.token_hex(2)}"
         self._bridge = f"{tag}br"
         network = f"10.{secrets.randbelow(56) + 200}.{secrets.randbelow(250) + 1}"
+        self.address = f"{network}.1"
+        """This machine's own address on the bridge."""
         for key in ("host_key", "user_key"):
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key))
         shutil.copy(folder / "user_key.pub", folder / "authorized_keys")

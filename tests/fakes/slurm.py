@@ -1,4 +1,6 @@
-"""A real Slurm on this machine: munged, slurmctld and slurmd in a temporary folder, with one node of two CPUs.
+"""A real Slurm on this machine: munged, slurmctld and slurmd in a temporary folder, with nodes of two CPUs.
+
+One node, this machine; or one on each of some network namespaces (`network_hosts`).
 
 Jobs of the partition ``urgent`` preempt those of ``main``, the default.
 
@@ -23,12 +25,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from fakes.network_hosts import Network
+
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 _TIMEOUT = 60.0
 _FREEZER = Path("/sys/fs/cgroup/freezer")
 _CONFIG = """\
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -36,11 +40,11 @@ AuthInfo=socket={home}/munge.socket,cred_expire=10
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 StateSaveLocation={home}/state
-SlurmdSpoolDir={home}/spool
+SlurmdSpoolDir={home}/spool-%n
 SlurmctldPidFile={home}/slurmctld.pid
-SlurmdPidFile={home}/slurmd.pid
+SlurmdPidFile={home}/slurmd-%n.pid
 SlurmctldLogFile={home}/slurmctld.log
-SlurmdLogFile={home}/slurmd.log
+SlurmdLogFile={home}/slurmd-%n.log
 ProctrackType=proctrack/{proctrack}
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -54,11 +58,11 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 MailProg=/bin/true
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN
+{nodes}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PartitionName=main Nodes={host} Default=YES MaxTime=120 State=UP
-PartitionName=urgent Nodes={host} PriorityTier=10 MaxTime=120 State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=120 State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=10 MaxTime=120 State=UP
 """
 
 
@@ -116,23 +120,41 @@ class Slurm:
             time.sleep(0.5)
         return found
 
+    def idle_nodes(self) -> int:
+        """How many nodes wait for jobs; 0 while the controller does not answer."""
+        asked = ["sinfo", "-h", "-N", "-p", "main", "-o", "%T"]
+        done = subprocess.run(asked, env=self.environ, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+        return done.stdout.split().count("idle")
+
     def logs(self) -> str:
         """The ends of the daemons' logs."""
         return "".join(f"\n{log.name}:\n{log.read_text()[-1500:]}" for log in sorted(self.home.glob("*.log")))
 
 
 @contextmanager
-def running_slurm(proctrack: Literal["linuxproc", "cgroup"] = "linuxproc") -> Iterator[Slurm]:
-    """A cluster that is up inside, and whose daemons are ended afterwards."""
+def running_slurm(
+    proctrack: Literal["linuxproc", "cgroup"] = "linuxproc", network: Network | None = None
+) -> Iterator[Slurm]:
+    """A cluster that is up inside, and whose daemons are ended afterwards.
+
+    `network`: its hosts are the nodes, not this machine; each must be able to resolve the names of all.
+    """
     home = Path(tempfile.mkdtemp(prefix="slurm-"))
     home.chmod(0o755)
-    for name in ("state", "spool"):
-        (home / name).mkdir()
+    host = socket.gethostname().partition(".")[0]
+    places = {host: "127.0.0.1"} if network is None else {one.name: one.address for one in network.hosts}
+    (home / "state").mkdir()
+    for name in places:
+        (home / f"spool-{name}").mkdir()
     key = home / "munge.key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
     ports = _free_ports()
-    config = _CONFIG.format(home=home, host=socket.gethostname().partition(".")[0], ports=ports, proctrack=proctrack)
+    nodes = "\n".join(
+        f"NodeName={name} NodeAddr={address} CPUs=2 RealMemory=4000 State=UNKNOWN" for name, address in places.items()
+    )
+    address = "127.0.0.1" if network is None else network.address
+    config = _CONFIG.format(home=home, host=host, address=address, ports=ports, proctrack=proctrack, nodes=nodes)
     (home / "slurm.conf").write_text(config)
     (home / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\nCgroupAutomount=no\n")
     slurm = Slurm(home)
@@ -143,24 +165,18 @@ def running_slurm(proctrack: Literal["linuxproc", "cgroup"] = "linuxproc") -> It
     try:
         slurm.run("munged", "--force", *munged)
         slurm.run("slurmctld", "-f", str(home / "slurm.conf"))
-        slurm.run("slurmd", "-f", str(home / "slurm.conf"))
+        daemon = ("slurmd", "-f", str(home / "slurm.conf"))
+        for one in () if network is None else network.hosts:
+            slurm.run(*one.inside(*daemon, "-N", one.name))
+        if network is None:
+            slurm.run(*daemon)
         deadline = time.monotonic() + _TIMEOUT
-        while (
-            "idle"
-            not in subprocess.run(
-                ["sinfo", "-h", "-o", "%T"],
-                env=slurm.environ,
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT,
-                check=False,
-            ).stdout
-        ):
+        while slurm.idle_nodes() < len(places):
             assert time.monotonic() < deadline, slurm.logs()
             time.sleep(0.2)
         yield slurm
     finally:
-        for name in ("slurmd", "slurmctld", "munged"):
+        for name in (*(f"slurmd-{one}" for one in places), "slurmctld", "munged"):
             _end(home / f"{name}.pid")
         if proctrack == "cgroup":
             _remove_groups(_FREEZER / f"slurm_{socket.gethostname().partition('.')[0]}")

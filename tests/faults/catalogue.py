@@ -15,7 +15,7 @@ import owncode
 import ownership
 import pytest
 import training
-from fakes.network_hosts import cannot_make_hosts
+from fakes.network_hosts import cannot_limit_links, cannot_make_hosts
 from faultlab import Finding, Lab
 
 
@@ -86,14 +86,20 @@ FAULTS = (
             hosts.host_rank_killed,
             hosts.host_agent_killed,
             hosts.host_killed,
+            hosts.host_of_two_ranks_killed,
             hosts.first_host_killed,
             hosts.host_cut_off,
             hosts.first_host_cut_off,
             hosts.host_cut_off_briefly,
             hosts.host_frozen,
+            hosts.first_host_disk_full,
+            hosts.host_slow,
+            hosts.host_rank_frozen,
+            hosts.hosts_cut_off_from_each_other,
             hosts.hosts_supervisor_killed,
         )
     ),
+    Fault(hosts.host_link_slow, cannot_limit_links, in_suite=False),
     Fault(ownership.reused_pid),
     Fault(ownership.clock_backwards, gpus.cannot_compile),
     Fault(ownership.torn_record),

@@ -39,6 +39,10 @@ class Finding:
     """Events missing in the record, checkpoints that were announced and cannot be read, samples not trained on."""
     said: str = ""
     """The message to the user, or what went wrong."""
+    named: float | None = None
+    """Seconds from the fault until the record names it."""
+    again: float | None = None
+    """Seconds from the fault until the first step after it."""
 
 
 @dataclass(slots=True)
@@ -91,6 +95,7 @@ class Lab:
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self.folder = folder
         self.images = dark_and_light(folder / "images", 8)
+        self.seed = seed
         self.random = random.Random(seed)
         self.undisturbed: list[str] = []
         """Samples of a run without a fault, created on demand."""

@@ -8,7 +8,8 @@ from string import ascii_lowercase
 from gputrain.tui.actions.compare_runs import AXES, Axis, Compared, Point
 from gputrain.tui.actions.compare_tables import units
 from gputrain.tui.charts.braille_chart import Plot, draw
-from gputrain.tui.charts.value_history import Bucket, Curve
+from gputrain.tui.charts.bucket_arrays import Bucket
+from gputrain.tui.charts.value_history import Curve
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, fit
 from gputrain.tui.render.theme import Role

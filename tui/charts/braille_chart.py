@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from gputrain.tui.charts.bucket_arrays import Bucket
 from gputrain.tui.charts.chart_axes import x_ticks, y_axis
-from gputrain.tui.charts.value_history import Bucket, Curve, segments
+from gputrain.tui.charts.value_history import Curve, segments
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, cut, fit, right
 from gputrain.tui.render.theme import Role

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import median
 from typing import NamedTuple
 
-from gputrain.tui.charts.value_history import Bucket
+from gputrain.engine.common.medians import median
+from gputrain.tui.charts.bucket_arrays import Bucket
 from gputrain.tui.render import format as fmt
 
 _APART = 3

@@ -8,11 +8,14 @@ on the points.
 from __future__ import annotations
 
 import math
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import median_low
+from operator import attrgetter
 from typing import NamedTuple
+
+from gputrain.engine.common.medians import median_low
+from gputrain.tui.charts.bucket_arrays import Bucket, BucketArrays, Buckets
 
 CAPACITY = 512
 """Buckets of the whole run: two per dot column of the widest usual chart."""
@@ -26,28 +29,22 @@ Extremes = tuple[float, float]
 """Smallest and largest value."""
 
 
-class Bucket(NamedTuple):
-    """Merged neighboring points: first and last x; smallest, mean and largest value."""
-
-    first: float
-    last: float
-    low: float
-    mean: float
-    high: float
-    points: int
-
-
 class Curve(NamedTuple):
     """An immutable copy of a history."""
 
-    whole: tuple[Bucket, ...] = ()
-    recent: tuple[Bucket, ...] = ()
+    whole: Sequence[Bucket] = ()
+    recent: Sequence[Bucket] = ()
+
+    @property
+    def history(self) -> object:
+        """The same object for all curves of one history."""
+        return self.whole.history if isinstance(self.whole, Buckets) else self.whole
 
     def since(self, start: float) -> tuple[Bucket, ...]:
         """The buckets from x = `start` on, in the finest resolution available."""
         if self.recent and (start >= self.recent[0].first or len(self.whole) <= 1):
-            return tuple(point for point in self.recent if point.first >= start)
-        return tuple(bucket for bucket in self.whole if bucket.last >= start)
+            return tuple(self.recent[bisect_left(self.recent, start, key=attrgetter("first")) :])
+        return tuple(self.whole[bisect_left(self.whole, start, key=attrgetter("last")) :])
 
 
 def segments(buckets: Sequence[Bucket], joined_until: float = 0.0) -> list[Sequence[Bucket]]:
@@ -69,9 +66,12 @@ class History:
 
     def __init__(self, capacity: int = CAPACITY, recent: int = RECENT) -> None:
         assert capacity % 2 == 0
-        self._capacity = capacity
-        self._recent: deque[Bucket] = deque(maxlen=recent)
-        self._buckets: list[Bucket] = []
+        self._capacity, self._kept = capacity, recent
+        self._id = object()
+        self._recent = BucketArrays()
+        self._whole = BucketArrays()
+        self._open: Bucket | None = None
+        """The newest bucket of the whole run, which further points join."""
         self._width = 1
         self._curve: Curve | None = Curve()
 
@@ -81,20 +81,33 @@ class History:
         low, high = extremes or (y, y)
         point = Bucket(x, x, low, y, high, 1)
         self._recent.append(point)
-        if self._buckets and self._buckets[-1].points < self._width:
-            self._buckets[-1] = _merge(self._buckets[-1], point)
+        if len(self._recent) >= 2 * self._kept:
+            self._recent = self._recent.last_ones(self._kept)
+        if self._open is not None and self._open.points < self._width:
+            self._open = _merge(self._open, point)
             return
-        if len(self._buckets) == self._capacity:
-            pairs = zip(self._buckets[::2], self._buckets[1::2], strict=True)
-            self._buckets = [_merge(first, second) for first, second in pairs]
+        if self._open is not None:
+            self._whole.append(self._open)
+        if len(self._whole) == self._capacity:
+            self._whole = _halved(self._whole, self._width)
             self._width *= 2
-        self._buckets.append(point)
+        self._open = point
 
     def curve(self) -> Curve:
         """A copy of the history."""
         if self._curve is None:
-            self._curve = Curve(tuple(self._buckets), tuple(self._recent))
+            last = len(self._recent)
+            recent = Buckets(self._recent, max(0, last - self._kept), last, 1, None, self._id)
+            self._curve = Curve(Buckets(self._whole, 0, len(self._whole), self._width, self._open, self._id), recent)
         return self._curve
+
+
+def _halved(full: BucketArrays, points: int) -> BucketArrays:
+    """Each two neighbors as one; `points`: of each bucket before."""
+    halved, buckets = BucketArrays(), Buckets(full, 0, len(full), points, None, None)
+    for first, second in zip(buckets[::2], buckets[1::2], strict=True):
+        halved.append(_merge(first, second))
+    return halved
 
 
 class DownsampledHistory:

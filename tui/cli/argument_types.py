@@ -32,6 +32,7 @@ count = _within(int, 1, sys.maxsize, "a whole number ≥ 1")
 trace_steps = _within(int, 1, 100, "a number of steps from 1 to 100")
 sample_seconds = _within(float, 0.2, 3600.0, "0.2 to 3600 seconds")
 """Seconds between two samples of the monitor."""
+hang_seconds = _within(float, 0.0, 1e9, "a number of seconds ≥ 0")
 measuring_seconds = _within(float, 5.0, 600.0, "a number of seconds from 5 to 600")
 """Duration of a calibration in seconds."""
 gpu_index = _within(int, 0, 1023, "the index of a GPU")

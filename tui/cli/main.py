@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +21,7 @@ from gputrain.tui.cli.plan_arguments import add_catalog_commands, add_plan_comma
 from gputrain.tui.cli.run_arguments import add_run_commands
 from gputrain.tui.cli.view_arguments import add_view_commands
 from gputrain.tui.render import charset
+from gputrain.tui.terminal import lean_imports
 
 _EPILOG = """\
 Without a terminal, commands print plain lines. --json prints JSON lines.
@@ -42,6 +45,8 @@ first steps:
 
 _LAUNCH = ("train", "resume", "clone", "check", "calibrate", "bench", "cache", "pack")
 """Commands that batch jobs run: a preemption signal before a run has started ends them with `EXIT_PREEMPTED`."""
+_WATCHING = ("monitor", "tail")
+"""Commands whose process may live as long as a run, and needs no TLS."""
 _RUNS = ("runs", "mark", "delete", "prune", "compare", "diagnose", "stop", "tail", "log", "export", "predict")
 _MODULES: dict[str | None, str] = {
     None: "launch.launcher",
@@ -100,6 +105,8 @@ def _run(arguments: Sequence[str]) -> int:
     options, rest = top.parse_known_args(words)
     if options.command == "exec":
         options.argv = script
+        if rest and not script and not rest[0].startswith("-"):
+            top.error(f"put -- before the command: gputrain-tui exec -- {plain(shlex.join(rest), 200)}")
     elif script:
         rest += script
     if "overrides" in options:
@@ -114,6 +121,11 @@ def _run(arguments: Sequence[str]) -> int:
     except BadInput as error:
         print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        # End by the signal itself, without a traceback: a loop of the shell around this command ends, too.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         # The reader of the pipe (such as head) exited. Python would report that again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -134,6 +146,8 @@ def _dispatch(options: argparse.Namespace) -> int:
 
         print(f"gputrain-tui {VERSION}")
         return 0
+    if options.command in _WATCHING:
+        lean_imports.without_openssl()
     module = importlib.import_module(f"gputrain.tui.commands.{_MODULES[options.command]}")
     code: int = module.run(options)
     return code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gputrain.engine.common.units import PER_STEP_UNITS, per_second
-from gputrain.tui.cli.argument_types import byte_size, count, jpeg_quality, measuring_seconds, short_side
+from gputrain.tui.cli.argument_types import byte_size, count, hang_seconds, jpeg_quality, measuring_seconds, short_side
 from gputrain.tui.cli.shared_arguments import DETACH, FORCE, Commands, add_choice, add_output
 
 
@@ -60,7 +60,7 @@ def _add_exec(commands: Commands) -> None:
         "--config",
         metavar="FILE",
         help="read options from a YAML file: command, name, tags, images_per_step (samples_…, tokens_…), no_inject, "
-        "autotune, pty; what the command line says wins",
+        "autotune, pty, hang_seconds; what the command line says wins",
     )
     script.add_argument("--name", metavar="NAME", help="name of the run; default: that of the script")
     script.add_argument("--tag", action="append", metavar="TAG", help="a tag for the run; may be repeated")
@@ -78,6 +78,13 @@ def _add_exec(commands: Commands) -> None:
         "--autotune",
         action="store_true",
         help="try better settings of its DataLoader by itself, where order and samples stay the same",
+    )
+    script.add_argument(
+        "--hang-seconds",
+        type=hang_seconds,
+        metavar="S",
+        help="with several ranks: after S seconds without a step say which rank the others wait for, and where it is "
+        "(default 300; 0: never)",
     )
     script.add_argument("--pty", action="store_true", help="give the command a terminal (default with the dashboard)")
     script.add_argument("--raw", action="store_true", help="print the command's output untouched, and nothing else")

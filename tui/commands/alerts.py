@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import socket
-import time
 
-from gputrain.engine.alerts.alert import KINDS, Alert
-from gputrain.engine.alerts.alert_settings import AlertSettings, read_alert_settings, settings_file
+from gputrain.engine.alerts.alert import KINDS
+from gputrain.engine.alerts.alert_settings import EXAMPLE, AlertSettings, read_alert_settings, settings_file
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.tui.commands.command_messages import print_error
-
-_EXAMPLE = """\
-kinds: [finished, failed, died, stalled, slow]
-webhooks:
-  - url: ${SLACK_WEBHOOK}
-    format: slack                  # json, slack, discord or ntfy
-email: you@example.org             # by sendmail
-command: /home/you/bin/on-alert    # gets the alert as JSON on its standard input"""
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the settings, or send a test alert to each target. Returns the exit code."""
     settings = read_alert_settings()
     if not settings.targets:
-        print(f"{settings_file()}: no targets yet. An example:\n\n{_EXAMPLE}\n\nThen: gputrain-tui alerts test")
+        print(f"{settings_file()}: no targets yet. An example:\n\n{EXAMPLE}\n\nThen: gputrain-tui alerts test")
         return EXIT_FINISHED if options.what == "show" else EXIT_FAILED
     return _test(settings) if options.what == "test" else _show(settings)
 
@@ -44,24 +34,15 @@ def _show(settings: AlertSettings) -> int:
 
 
 def _test(settings: AlertSettings) -> int:
+    from gputrain.engine.alerts.alert_test import send_test
     from gputrain.engine.alerts.delivery import targets
-    from gputrain.engine.alerts.webhook import DeliveryError
 
-    alert = Alert(
-        kind="test",
-        title="gputrain-tui: a test alert",
-        text="Alerts of your runs will look like this.",
-        run="",
-        host=socket.gethostname(),
-        time=time.time(),
-    )
     failed = 0
     for target in targets(settings):
-        try:
-            target.send(alert)
-        except DeliveryError as error:
+        answer = send_test(target)
+        if answer.error:
             failed += 1
-            print_error(f"{target.label}: not delivered: {error}")
+            print_error(f"{answer.label}: {answer.text}")
         else:
-            print(f"{target.label}: delivered")
+            print(f"{answer.label}: {answer.text}")
     return EXIT_FAILED if failed else EXIT_FINISHED

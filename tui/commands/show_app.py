@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from gputrain.engine.common.errors import EXIT_SCREEN_FAILED
 from gputrain.tui.commands.command_messages import print_error
 from gputrain.tui.render.format import run_continues
-from gputrain.tui.terminal import gc_pause
+from gputrain.tui.terminal import gc_pause, lean_imports
 from gputrain.tui.terminal.screen_signals import ScreenSignals, die_of
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def show_app(
     """
     with ScreenSignals(waiting) as signals:
         gc_pause.pause_gc()
+        lean_imports.without_textual_types()
         from gputrain.tui.app import GpuTrainApp
 
         app = make(GpuTrainApp)

@@ -230,14 +230,15 @@ PANEL_METRICS = (
         "slow rank, slow node",
         "The rank, and the machine, that the others wait for a tenth of a step or more. The cause is its data (it "
         "waits for batches), its GPU's clock (below the others', with the throttle reason) or its neighbour (another "
-        "program on its GPU or its cores). The first rank of each other machine samples it every ten seconds.",
+        "program on its GPU or its cores). Each other machine is sampled every five (hosts) or ten seconds.",
         "own time and data wait of each rank; NVML and /proc",
     ),
     MetricDescription(
         "ranks",
-        "node, ranks, GPUs",
-        "With room, the nodes, the slowest first: means over the ranks of each, and how busy its GPUs are.",
-        "as the own time; NVML",
+        "node, ranks, CPU, RAM, disk, net, GPUs",
+        "With room, the nodes, the slowest first: means over the ranks of each; its CPU, RAM, disks (MB/s read and "
+        "written, and how busy the disk of the data is), network and GPUs. A lost node is named.",
+        "as the own time; NVML and /proc of each node",
     ),
 )
 """In the order of the panels."""

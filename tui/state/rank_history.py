@@ -46,10 +46,16 @@ class RankTimes(NamedTuple):
 class RankColumn:
     """The figures of all ranks in `COLUMN_SECONDS`; not changed once it is finished."""
 
-    __slots__ = ("folded", "times")
+    __slots__ = ("carried", "folded", "last", "start", "times")
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
+        self.start = start
+        """Number of the start of the ranks that it belongs to."""
+        self.last = 0
+        """The highest rank in it."""
         self.times: dict[int, RankTimes] = {}
+        self.carried: set[int] = set()
+        """Ranks whose figures are those of the column before."""
         self.folded: dict[object, tuple[str, ...]] = {}
         """Cells that a panel drew of this column, by what they depend on."""
 
@@ -57,6 +63,13 @@ class RankColumn:
         """Add figures of `rank`."""
         before = self.times.get(rank)
         self.times[rank] = times if before is None else before.plus(times)
+        self.last = max(self.last, rank)
+
+    def carry(self, before: RankColumn) -> None:
+        """Take the figures before of ranks that reported nothing: their reports come every two to three seconds."""
+        for rank in before.times.keys() - self.times.keys() - before.carried:
+            self.add(rank, before.times[rank])
+            self.carried.add(rank)
 
 
 class RankPlace(Struct, frozen=True):
@@ -76,11 +89,16 @@ class Ranks(Struct, frozen=True):
     """The newest finished ones, oldest first."""
     places: dict[int, RankPlace] = {}
     """Only of ranks that reported theirs."""
+    lost: dict[str, float] = {}
+    """Machines of an earlier start that have no ranks now, with the run time in seconds of their last step."""
 
     def recent(self, columns: int = 8) -> dict[int, RankTimes]:
-        """Sums of each rank over the newest columns, by rank."""
+        """Sums of each rank over the newest columns since the last start, by rank."""
         known: dict[int, list[RankTimes]] = {}
+        newest = self.columns[-1].start if self.columns else 0
         for column in self.columns[-columns:]:
+            if column.start != newest:
+                continue
             for rank, times in column.times.items():
                 known.setdefault(rank, []).append(times)
         # Column by column, and not rank by rank with `plus`: hundreds of ranks are summed every two seconds.
@@ -93,10 +111,21 @@ class RankHistory:
 
     def __init__(self) -> None:
         self._columns: deque[RankColumn] = deque(maxlen=COLUMNS)
+        self._starts = 0
         self._column = RankColumn()
         self._ends: float | None = None
         self._places: dict[int, RankPlace] = {}
+        self._seen: dict[str, float] = {}
+        """Machines other than that of the record, with the run time of their last column."""
         self._frozen = Ranks()
+
+    def restart(self, host: str, elapsed: float) -> None:
+        """Ranks start, on other machines than before perhaps. `host`: of rank 0; empty: that of the record."""
+        if self._column.times:
+            self._finish(elapsed)
+        self._starts += 1
+        self._column, self._ends = RankColumn(self._starts), None
+        self._places = {0: RankPlace(host, 0)} if host else {}
 
     def take(self, event: Steps | RankSteps, elapsed: float) -> None:
         """A window of steps, of rank 0 (`Steps`, with an exchange) or another. `elapsed`: run seconds."""
@@ -115,10 +144,15 @@ class RankHistory:
 
     def _finish(self, elapsed: float) -> None:
         if self._column.times:
+            if self._columns and self._columns[-1].start == self._column.start:
+                self._column.carry(self._columns[-1])
             self._columns.append(self._column)
-            count = max(self._frozen.count, 1 + max(self._column.times))
-            self._frozen = Ranks(count, tuple(self._columns), dict(self._places))
-        self._column = RankColumn()
+            count = 1 + max(column.last for column in self._columns)
+            here = {place.host for place in self._places.values()}
+            self._seen.update(dict.fromkeys(here - {""}, elapsed))
+            lost = {host: since for host, since in self._seen.items() if host not in here}
+            self._frozen = Ranks(count, tuple(self._columns), dict(self._places), lost)
+        self._column = RankColumn(self._starts)
         self._ends = elapsed + COLUMN_SECONDS
 
     def ranks(self) -> Ranks:

@@ -191,6 +191,7 @@ class RunStore:
                 self._log(event, "info", f"data: {counts} images{fmt.in_classes(event.class_count)}")
             case ModelReady():
                 self._now = replace(self._now, model=event)
+                self._ranks.restart(event.host, self._now.elapsed)
                 name = f"{event.model}, {fmt.whole(event.parameters)} parameters"
                 self._log(event, "info", f"model: {name}, {event.precision} on {fmt.devices(event)}")
 

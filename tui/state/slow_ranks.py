@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median
 from typing import Literal
 
 from msgspec import Struct
 
+from gputrain.engine.common.medians import median
 from gputrain.engine.events import GpuSample, HardwareSample, NodeSample
 from gputrain.tui.render import format as fmt
 from gputrain.tui.state.rank_history import RankPlace, Ranks, RankTimes

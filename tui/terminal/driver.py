@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from textual.app import App
 
 _READ_SECONDS = 0.1
+"""Time between two looks for keys whose end is missing, while somebody types."""
+_IDLE_SECONDS = 60.0
+"""The same while nobody does: waking up ten times a second for nothing took a tenth of an idle screen's CPU time."""
+_TYPING_SECONDS = 2.0
+"""Time after the last input for which somebody counts as typing."""
 _CHUNK = 4096
 
 
@@ -34,6 +39,14 @@ class TerminalDriver(LinuxDriver):
         super().__init__(app, debug=debug, mouse=mouse, size=size)
         if self._file is not None:
             self._file = TerminalOutput(self._file)  # type: ignore[assignment]
+        self._waking, self._wake = os.pipe()
+        """Ends the input thread's wait."""
+
+    def disable_input(self) -> None:
+        """Stop reading keys."""
+        os.write(self._wake, b"\0")
+        super().disable_input()
+        os.read(self._waking, 1)
 
     def run_input_thread(self) -> None:
         """Read, filter and dispatch input until the driver stops or the terminal closes."""
@@ -41,8 +54,9 @@ class TerminalDriver(LinuxDriver):
         idle_since = time.monotonic()
         while not self.exit_event.is_set():
             timeout = keys.timeout
-            ready, _, _ = select.select([self.fileno], [], [], min(_READ_SECONDS, timeout or _READ_SECONDS))
-            if ready:
+            longest = _READ_SECONDS if time.monotonic() - idle_since < _TYPING_SECONDS else _IDLE_SECONDS
+            ready, _, _ = select.select([self.fileno, self._waking], [], [], min(longest, timeout or longest))
+            if self.fileno in ready:
                 try:
                     data = os.read(self.fileno, _CHUNK)
                 except BlockingIOError:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 from msgspec import Struct
 from msgspec.structs import replace
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
 from gputrain.tui.render.ascii_replacements import to_ascii
-from gputrain.tui.render.styled_lines import EMPTY, Line, cut, fit, width
+from gputrain.tui.render.styled_lines import EMPTY, Line, cell_len, cut, fit, width
 from gputrain.tui.render.theme import Palette, Role
 from gputrain.tui.state.run_snapshot import Snapshot
 
-_NEAR = 12
+_NEAR = 4
 """Unchanged cells between two changes that cost fewer bytes to send again than a cursor move."""
 
 
@@ -66,6 +68,11 @@ class Panel(Widget, can_focus=True):
         self._lines: tuple[Line, ...] = ()
         self._drawn_for = Size(0, 0)
         self._strips: dict[int, Strip] = {}
+        """The rows as they are sent, by their numbers."""
+        self._filters: Sequence[LineFilter] = ()
+        """Filters of colors that `_strips` went through."""
+        self._behind: Color | None = None
+        """The background color, for the filters; None if not known yet."""
         self._palette: Palette = {}
         self._view = View()
 
@@ -92,12 +99,11 @@ class Panel(Widget, can_focus=True):
         same = all(a is b for a, b in zip(self.parts(before.now), self.parts(view.now), strict=True))
         if same and self._lines and replace(before, now=view.now) == view:
             return
-        if not self.is_mounted or not self.size:
+        if not self.is_mounted or not self.outer_size:
             return
         lines = self._drawn(view)
         if everything or len(lines) != len(self._lines):
             self._lines = lines
-            self._strips.clear()
             self.refresh()
             return
         regions = []
@@ -107,18 +113,33 @@ class Panel(Widget, can_focus=True):
                 self._strips.pop(row, None)
         self._lines = lines
         if regions:
-            self.refresh(*regions)
+            self._repaint(regions)
+
+    def _repaint(self, regions: Sequence[Region]) -> None:
+        """As `refresh`, without its three messages between tasks, which cost more than drawing most panels."""
+        screen = self.screen
+        self._repaint_regions.update(regions)
+        if screen in screen._compositor:
+            screen._dirty_widgets.add(self)
+            screen.check_idle()
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """Have Textual repaint `regions`, or without them all rows."""
+        if repaint and not regions:
+            self._strips.clear()
+            self._behind = None
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def _drawn(self, view: View) -> tuple[Line, ...]:
-        self._drawn_for = self.size
-        return self._framed(view) if self.FRAME else self._filled(view, *self.size)
+        self._drawn_for = self.outer_size
+        return self._framed(view) if self.FRAME else self._filled(view, *self.outer_size)
 
     def _filled(self, view: View, columns: int, rows: int) -> tuple[Line, ...]:
         drawn = [fit(line, columns) for line in self.draw(view, columns, rows)[:rows]]
         return tuple(drawn) + (fit(EMPTY, columns),) * (rows - len(drawn))
 
     def _framed(self, view: View) -> tuple[Line, ...]:
-        columns, rows = self.size
+        columns, rows = self.outer_size
         if columns < 6 or rows < 2:
             return self._filled(view, columns, rows)
         edge: Role = "focus" if self.has_focus else "frame"
@@ -135,7 +156,6 @@ class Panel(Widget, can_focus=True):
     def restyle(self, palette: Palette) -> None:
         """Apply other colors."""
         self._palette = palette
-        self._strips.clear()
         self.refresh()
 
     def redraw(self) -> None:
@@ -145,7 +165,7 @@ class Panel(Widget, can_focus=True):
 
     def on_resize(self) -> None:
         """Redraw for the new size."""
-        if self._drawn_for != self.size:
+        if self._drawn_for != self.outer_size:
             self.redraw()
 
     def on_mount(self) -> None:
@@ -162,17 +182,37 @@ class Panel(Widget, can_focus=True):
         """The content of the panel as plain text."""
         return "\n".join("".join(text for text, _ in line).rstrip() for line in self._lines)
 
-    def render_line(self, y: int) -> Strip:
-        """One row as a Textual strip."""
-        if self._drawn_for != self.size:
-            # At the first paint, so that it shows the frame: Textual sends the resize event later.
-            self._lines = self._drawn(self._view)
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The rows and columns of `crop`.
+
+        Panels have no border, padding or opacity in the style sheet, so that nothing else is painted around the rows.
+        """
+        filters = self.app.get_line_filters()
+        # Without a border it is the size of the content, which Textual computes anew at each look.
+        size = self.outer_size
+        if self._drawn_for != size or filters != self._filters:
+            self._filters = filters
             self._strips.clear()
-        strip = self._strips.get(y)
-        if strip is None:
-            spans = self._lines[y] if y < len(self._lines) else fit(EMPTY, self.size.width)
-            segments = _segments(spans, self._palette, self._view.ascii)
-            strip = self._strips[y] = Strip(segments, width(spans))
+            if self._drawn_for != size:
+                # At the first paint, so that it shows the frame: Textual sends the resize event later.
+                self._lines = self._drawn(self._view)
+        rows = [self._strips.get(y) or self._strip(y, size.width) for y in crop.line_range]
+        first, end = crop.column_span
+        return rows if (first, end) == (0, size.width) else [row.crop(first, end) for row in rows]
+
+    def render_line(self, y: int) -> Strip:
+        """One row."""
+        return self.render_lines(Region(0, y, self.outer_size.width, 1))[0]
+
+    def _strip(self, y: int, columns: int) -> Strip:
+        spans = self._lines[y] if y < len(self._lines) else fit(EMPTY, columns)
+        strip = Strip(_segments(spans, self._palette, self._view.ascii), width(spans))
+        if self._filters:
+            behind = self.background_colors[1] if self._behind is None else self._behind
+            self._behind = behind
+            for one in self._filters:
+                strip = strip.apply_filter(one, behind)
+        self._strips[y] = strip
         return strip
 
 

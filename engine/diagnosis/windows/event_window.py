@@ -15,7 +15,7 @@ import msgspec
 from gputrain.engine.diagnosis.windows.gpu_signals import gpu_signals
 from gputrain.engine.diagnosis.windows.host_signals import host_signals
 from gputrain.engine.diagnosis.windows.mean_of_known import mean
-from gputrain.engine.diagnosis.windows.rank_shares import rank_shares
+from gputrain.engine.diagnosis.windows.rank_shares import rank_shares, ranks_of
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import (
     AnyEvent,
@@ -146,7 +146,7 @@ class EventWindow:
             tried=tuple(self._tried),
             trace=self._trace,
             workers=self._settings.get("num_workers", 0),
-            ranks=self._settings.get("devices", 1),
+            ranks=ranks_of(self._settings),
             usable_cores=self._usable_cores,
         )
         for part in parts:
@@ -245,7 +245,7 @@ class EventWindow:
             "wait_cv": self._wait_cv(steps),
             "step_seconds": seconds / steps if steps else None,
             "rate": sum(one.images_per_second * one.window_seconds for one in self._steps)
-            / (seconds * self._settings.get("devices", 1)),
+            / (seconds * ranks_of(self._settings)),
             "unit": newest.unit,
             "epoch": newest.epoch,
             "batch_parts": newest.batch_parts,

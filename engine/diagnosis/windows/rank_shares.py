@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
+from gputrain.engine.configuration import global_batch
 from gputrain.engine.events import RankSteps, Steps
 
 
@@ -22,6 +23,11 @@ class _Share(Struct):
     def own(self) -> float:
         """The rank's own time, without the all-reduce, which contains waiting for other ranks."""
         return self.step - self.exchange
+
+
+def ranks_of(settings: Mapping[str, Any]) -> int:
+    """Number of ranks of a run with these settings, those of all its hosts; 1 where they say nothing."""
+    return global_batch.rank_count({"devices": 1, **settings})
 
 
 def rank_shares(steps: Iterable[Steps], others: Iterable[RankSteps]) -> dict[str, Any]:

@@ -5,10 +5,15 @@ Only numbers that are on the host already are taken: reading one from a GPU woul
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..page import Probe, hide_frame
+
+_NAME = 100
+_NAMED = 5
+_ROOM = 6000
 
 
 class ScalarHooks:
@@ -22,9 +27,17 @@ class ScalarHooks:
         page = self._probe.trainer_page()
         if page is None:
             return
-        found = {str(name)[:100]: number for name, value in values.items() if (number := number_of(value)) is not None}
-        if found:
-            page.say(kind="scalars", source=source, values=found, step=number_of(step))
+        found = {
+            str(name)[:_NAME]: number for name, value in values.items() if (number := number_of(value)) is not None
+        }
+        finite = {name: number for name, number in found.items() if math.isfinite(number)}
+        at = number_of(step)
+        for part in _parts(finite):
+            page.say(kind="scalars", source=source, values=part, step=at)
+        if len(finite) < len(found):
+            # JSON has no word for them.
+            names = [name for name in found if name not in finite][:_NAMED]
+            page.say(kind="nonfinite", names=names, step=at)
 
     def _after(self, owner: Any, method: str, source: str, take: Callable[..., Any]) -> None:
         """Call `take` with the arguments of ``owner.method`` after it; it returns (values, step) or None."""
@@ -121,6 +134,22 @@ class ScalarHooks:
             return {**found, **{f"eval_{name}": value for name, value in (eval_metrics or {}).items()}}, epoch
 
         self._after(module, "update_summary", "timm", take)
+
+
+def _parts(values: dict[str, float]) -> Iterator[dict[str, float]]:
+    """Several of them, so that each is a line that the page's ring takes whole."""
+    part: dict[str, float] = {}
+    room = _ROOM
+    for name, number in values.items():
+        # A letter has up to six in JSON.
+        size = 6 * len(name) + 40
+        if part and size > room:
+            yield part
+            part, room = {}, _ROOM
+        part[name] = number
+        room -= size
+    if part:
+        yield part
 
 
 def _parsed(text: str) -> float | None:

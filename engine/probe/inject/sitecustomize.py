@@ -43,6 +43,13 @@ class _Waiting(object):
         return finder.find_spec(name, path, target)
 
 
+def _is_here(entry):
+    try:
+        return os.path.abspath(entry or os.curdir) == _HERE
+    except Exception:  # noqa: BLE001 - the current folder was deleted, an entry is no text
+        return False
+
+
 def _wait():
     folder = os.environ.get("GPUTRAIN_EXEC_PAGES")
     if sys.version_info < (3, 9) or os.environ.get("GPUTRAIN_EXEC_DISABLE") == "1":
@@ -88,7 +95,7 @@ def _run_shadowed():
 
 
 # The script's own search path is what it would be without us.
-sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != _HERE]
+sys.path[:] = [entry for entry in sys.path if entry != _HERE and not _is_here(entry)]
 try:
     _wait()
 except Exception:  # noqa: BLE001, S110 - as above

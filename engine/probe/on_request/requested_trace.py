@@ -6,6 +6,7 @@ looks at each.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 from typing import Any
@@ -44,8 +45,7 @@ class RequestedTrace:
         if self._trace.recording:
             if self._trace.step_done():
                 # From here on, what the file costs is time between two steps.
-                why = self._trace.end()
-                self._answer(page, "failed" if why else "written", why)
+                self._end(page, "")
             else:
                 self._steps.look_at = 0.0
         elif slots[layout.TRACE_WANTED] != slots[layout.TRACE_ANSWERED]:
@@ -55,6 +55,26 @@ class RequestedTrace:
             why = self._trace.begin(self._request["path"], self._request["steps"])
             self._answer(page, "failed" if why else "recording", why)
             self._steps.look_at = 0.0
+            if not why:
+                # An interpreter that ends while torch records ends with a segmentation fault.
+                atexit.register(self._script_ends)
+
+    def _end(self, page: Page, early: str) -> None:
+        atexit.unregister(self._script_ends)
+        recorded = self._trace.steps
+        why = self._trace.end()
+        fewer = "%d of %d steps: %s" % (recorded, self._request["steps"], early) if early else ""
+        self._answer(page, "failed" if why else "written", why or fewer)
+
+    def _script_ends(self) -> None:
+        page = self._probe.page
+        if page is None or not self._trace.recording:
+            # A forked child, whose parent records.
+            return
+        try:
+            self._end(page, "the script ended")
+        except Exception as error:  # noqa: BLE001 - the script comes first
+            self._probe.failed("trace", error)
 
     def _answer(self, page: Page, verdict: str, text: str) -> None:
         page.say(kind="trace", request=self._request["id"], verdict=verdict, steps=self._trace.steps, text=text)

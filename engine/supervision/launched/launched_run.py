@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, EXIT_PREEMPTED, BadInput
 from gputrain.engine.configuration import global_batch, settings
 from gputrain.engine.configuration.config_file import read_config_with_notes
@@ -26,15 +27,21 @@ from gputrain.engine.planning.plan import make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.engine.processes.rank_environment import RankInfo, rank_info
 from gputrain.engine.processes.rank_processes import watch_parent
-from gputrain.engine.runs import run_directory
+from gputrain.engine.runs import run_directory, run_names
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import trainer_main
 from gputrain.engine.supervision.supervisor import Supervisor
 from gputrain.engine.supervision.trainer_process import TrainerProcess
 
+CONTINUE = "--continue"
+"""Option of the command: go on from the newest checkpoint of the runs of the same name, if there is one."""
 
-def train(file: Path, environ: Mapping[str, str]) -> int:
-    """Train as this process's rank with the settings in `file`. Returns the exit code. Raises BadInput."""
+
+def train(file: Path, environ: Mapping[str, str], *, goes_on: bool = False) -> int:
+    """Train as this process's rank with the settings in `file`; `goes_on`: see `CONTINUE`.
+
+    Returns the exit code. Raises BadInput.
+    """
     info = rank_info(environ)
     if info is None:
         raise BadInput(
@@ -45,17 +52,28 @@ def train(file: Path, environ: Mapping[str, str]) -> int:
     if info.rank:
         # Rank 0 hands its settings to the others, so that all have the same.
         trainer_main.follow_launched(info)
-    return _lead(file, info)
+    return _lead(file, info, goes_on=goes_on)
 
 
-def _lead(file: Path, info: RankInfo) -> int:
+def _lead(file: Path, info: RankInfo, *, goes_on: bool) -> int:
     config, record = planned(file, info)
+    if goes_on:
+        config = _continued(file, config)
     run = run_directory.create(config.name or config.recipe or "run")
     write_settings(run, config, record)
     if not run.own():
         raise BadInput(f"{run.id} already has a supervisor")
     print(f"rank 0 of {info.count} ({info.launcher}): {run.id}; watch it with: gputrain-tui tail {run.id}", flush=True)
     return supervise(run, config, info)
+
+
+def _continued(file: Path, config: RunConfig) -> RunConfig:
+    """The settings, with `resume_from` of the newest run of the same name that has a checkpoint. Raises BadInput."""
+    if not config.name:
+        raise BadInput(f"{file}: {CONTINUE} finds the run to go on with by its name: set name")
+    before = (run for run in run_directory.directories() if run_names.given_name(run.directory) == config.name)
+    found = next((run for run in before if checkpoint_index.read_index(run.checkpoints)), None)
+    return config if found is None else settings.replace(config, resume_from=str(found.directory))
 
 
 def supervise(run: RunDir, config: RunConfig, info: RankInfo | None, *, resume: bool = False) -> int:

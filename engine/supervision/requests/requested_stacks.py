@@ -19,7 +19,6 @@ class RequestedStacks:
     def __init__(self, directory: Path, on_taken: Callable[[StacksTaken], None], *, script: bool) -> None:
         """`on_taken` gets the answer, on a thread. `script`: the run is a script of the user's own."""
         self._directory, self._on_taken, self._script = directory, on_taken, script
-        self._busy = threading.Lock()
 
     def take(self, request: str, trainer: int | None) -> str:
         """Begin to answer `request`; `trainer`: its process id. Returns what is done, for the record."""
@@ -30,10 +29,9 @@ class RequestedStacks:
         return "the processes are asked for their stacks"
 
     def _work(self, request: str, trainer: int) -> None:
-        with self._busy:
-            try:
-                role = role_namer(self._directory, trainer, script=self._script)
-                taken = collect(request, psutil.Process().children(recursive=True), role)
-            except (psutil.Error, OSError) as error:
-                taken = StacksTaken(request=request, text=f"the stacks cannot be read: {error}")
+        try:
+            role = role_namer(self._directory, trainer, script=self._script)
+            taken = collect(request, psutil.Process().children(recursive=True), role)
+        except (psutil.Error, OSError) as error:
+            taken = StacksTaken(request=request, text=f"the stacks cannot be read: {error}")
         self._on_taken(taken)

@@ -40,7 +40,8 @@ class RequestedTraces:
     def take(self, command: ProfileCommand, trainer: ChildProcess | None, now: float) -> str:
         """Hand a request to the trainer, or refuse it; returns what is done, for the record."""
         why = self._refusal(trainer)
-        folder = self._run.directory / "traces"
+        # A script may have gone to another folder than the one that GPUTRAIN_HOME is relative to.
+        folder = self._run.directory.absolute() / "traces"
         if not why:
             try:
                 folder.mkdir(mode=0o700, exist_ok=True)

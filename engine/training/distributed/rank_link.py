@@ -11,6 +11,7 @@ import datetime as dt
 import platform
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,8 @@ _FIRST_BEAT_SECONDS = 300.0
 """Least time for a rank to join: importing torch from a busy network file system takes minutes."""
 _MEET_SECONDS = 60.0
 """Least patience until the ranks have met."""
+_KEPT_RECORDS = 3
+"""Records of steps that go with each heartbeat: rank 0 may miss a beat."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -62,9 +65,21 @@ class RankLink:
         """Where this rank is: sent with each heartbeat."""
         self._directory: Path | None = None
         """Where rank 0 writes the places of all ranks."""
+        self._records: deque[tuple[int, bytes]] = deque(maxlen=_KEPT_RECORDS)
+        """With their numbers, from 1."""
+        self._recorded = 0
+        self._taken: dict[int, int] = {}
+        """For each rank the number of its newest record that rank 0 has handed out."""
+        self._on_records: Callable[[list[bytes]], None] = lambda _records: None
 
-    def lead(self, start: Start, on_event: Callable[[int, bytes], None]) -> None:
-        """As rank 0: tell the others how the run starts; `on_event` gets their ranks and events, on a thread."""
+    def lead(
+        self, start: Start, on_event: Callable[[int, bytes], None], on_records: Callable[[list[bytes]], None]
+    ) -> None:
+        """As rank 0: tell the others how the run starts; `on_event` gets their ranks and events, on a thread.
+
+        `on_records` gets what `record` was given on other ranks, about once a second, on another thread.
+        """
+        self._on_records = on_records
         for rank in range(self._count):
             self._beats.set(f"beat/{rank}", "")
         self.store.set("start", msgspec.json.encode(start).decode())
@@ -87,6 +102,14 @@ class RankLink:
             self.store.set(f"event/{number}", f"{self._rank} {event.decode()}")
         except RuntimeError as error:
             raise OSError(str(error)) from error
+
+    def record(self, event: bytes) -> None:
+        """Send an encoded event to rank 0 with the next heartbeat. Never waits, and costs rank 0 little.
+
+        An event is lost if more than two others follow within a second, or rank 0 is as late.
+        """
+        self._recorded += 1
+        self._records.append((self._recorded, event))
 
     def close(self) -> None:
         """This rank has done its part. Rank 0 waits for the others, a few seconds."""
@@ -118,20 +141,43 @@ class RankLink:
             while not self._closing.wait(_BEAT_SECONDS):
                 number += 1
                 report = self.board.report()
-                self._beats.set(f"beat/{self._rank}", f"{number} {msgspec.json.encode(report).decode()}")
+                self._beats.set(f"beat/{self._rank}", self._beat_text(number, report))
                 others = list(self._heard)
+                records: list[bytes] = []
                 for rank, beat in zip(others, self._beats.multi_get([f"beat/{r}" for r in others]), strict=True):
                     if beat != self._heard[rank][0]:
                         self._heard[rank] = (beat, time.monotonic())
+                        if self._rank == 0:
+                            records += self._fresh(rank, beat)
+                if records:
+                    self._on_records(records)
                 if self._directory is not None and report.seconds > STILL_SECONDS:
                     write_reports(self._directory, [report, *self._reports()])
+
+    def _beat_text(self, number: int, report: RankReport) -> str:
+        """A heartbeat: its number and the place of this rank; then the newest records, one a line."""
+        kept = list(self._records)
+        newest = kept[-1][0] if kept else 0
+        head = f"{number} {newest} {msgspec.json.encode(report).decode()}"
+        return "\n".join([head, *(raw.decode() for _, raw in kept)])
+
+    def _fresh(self, rank: int, beat: bytes) -> list[bytes]:
+        """The records in a heartbeat of `rank` that were not handed out."""
+        head, *records = beat.split(b"\n")
+        if not records:
+            return []
+        newest = int(head.split(b" ", 2)[1])
+        fresh = min(len(records), newest - self._taken.get(rank, 0))
+        self._taken[rank] = newest
+        return records[len(records) - fresh :] if fresh > 0 else []
 
     def _reports(self) -> list[RankReport]:
         """Of the other ranks, from their newest heartbeats."""
         found = []
         for beat, _ in self._heard.values():
             with contextlib.suppress(msgspec.DecodeError):
-                found.append(msgspec.json.decode(beat.partition(b" ")[2], type=RankReport))
+                head = beat.partition(b"\n")[0]
+                found.append(msgspec.json.decode(head.split(b" ", 2)[-1], type=RankReport))
         return found
 
     def _watch(self) -> None:

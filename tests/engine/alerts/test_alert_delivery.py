@@ -7,7 +7,9 @@ import contextlib
 import http.server
 import json
 import os
+import shutil
 import signal
+import ssl
 import stat
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import urllib3
 
@@ -40,6 +43,8 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: list[int] = []
+        self.headers: dict[str, str] = {}
+        """Of each answer."""
         self.stalls = threading.Event()
         outer = self
 
@@ -52,6 +57,8 @@ class Server:
                         time.sleep(0.02)
                     return
                 self.send_response(outer.answers.pop(0) if outer.answers else 200)
+                for name, value in outer.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -128,9 +135,38 @@ def test_failing_server_is_tried_again(server: Server) -> None:
 @pytest.mark.parametrize("status", [301, 404])
 def test_other_answers_are_final(server: Server, status: int) -> None:
     server.answers = [status]
+    server.headers = {"Location": server.url}
     with pytest.raises(DeliveryError, match=str(status)):
         webhook.post(Webhook(server.url), ALERT)
     assert len(server.requests) == 1
+
+
+def test_a_service_that_asks_for_hours_is_given_up(server: Server) -> None:
+    """And one whose header cannot be read is tried again as without it."""
+    server.answers, server.headers = [429], {"Retry-After": "7200"}
+    with pytest.raises(DeliveryError, match=r"^HTTP 429: it asks to wait 7200 s$"):
+        webhook.post(Webhook(server.url), ALERT)
+    server.answers, server.headers = [429], {"Retry-After": "soon"}
+    webhook.post(Webhook(server.url), ALERT)
+    assert len(server.requests) == 3
+
+
+def test_a_certificate_that_is_not_trusted_is_said(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl: run .ci/install-services")
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=alerts.invalid"]
+    subprocess.run([*made, "-keyout", "key", "-out", "cert"], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(DeliveryError, match=r"^its certificate is not trusted: self-signed certificate$"):
+            webhook.post(Webhook(f"https://127.0.0.1:{server.server_port}/{SECRET}"), ALERT, QUICK)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize("url", [f"http://127.0.0.1:1/{SECRET}", f"http://[{SECRET}"])
@@ -157,6 +193,28 @@ def test_failing_command(command: str, why: str) -> None:
         local_targets.run_command(command, ALERT, 0.5)
 
 
+def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    with pytest.raises(DeliveryError, match="was killed"):
+        local_targets.run_command(["sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid; wait"], ALERT, 1.0)
+    left = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_an_error_in_a_target_is_said_and_the_next_alert_is_sent() -> None:
+    failures: list[str] = []
+    alerts = iter([ValueError(SECRET), None])
+
+    def send(_alert: Alert) -> None:
+        if (error := next(alerts)) is not None:
+            raise error
+
+    delivery = Delivery([Target("command", send)], failures.append)
+    delivery.put(ALERT)
+    delivery.put(ALERT)
+    assert delivery.wait(60.0)
+    assert failures == ["alert 'failed' was not delivered to command: ValueError"]
+
+
 def test_mail(tmp_path: Path) -> None:
     sendmail = tmp_path / "sendmail"
     sendmail.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/words"; cat > "{tmp_path}/mail"\n')
@@ -181,12 +239,16 @@ def test_dead_target_delays_no_other(server: Server) -> None:
     wait_until(lambda: len(done) == 60)
     assert not delivery.wait(0.1)
     assert any("dropped" in text for text in failures)
+    assert any(text.endswith(" alerts were not delivered to webhook 1 within 0 s") for text in failures)
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
         ("kinds: [finshed]", r"alerts.yaml:1: 'finshed' is no kind of alert; did you mean 'finished'\?"),
+        ("email: me\ncommand: on-alert 'it", r"alerts.yaml:2: command: no closing quotation"),
+        ("email: me\ncommand: ' '", r"alerts.yaml:2: command must not be empty"),
+        ('email: "me\\nBcc: you"', r"alerts.yaml:1: email must be one address"),
         ("email: me\nwebhook: x", r"alerts.yaml:2: .*unknown field `webhook`"),
         ("webhooks:\n  - url: x\n    format: teams", r"alerts.yaml:1: Invalid enum value 'teams'"),
         ("slow_percent: 130", r"alerts.yaml:1: Expected `float` < 100"),
@@ -220,12 +282,16 @@ def test_secrets_file_must_be_private(tmp_path: Path, monkeypatch: pytest.Monkey
 def _run(tmp_path: Path, server: Server, *words: str, kinds: str = "[finished, failed, died]") -> subprocess.Popen[str]:
     config = tmp_path / "config"
     config.mkdir()
-    (config / "alerts.yaml").write_text(f"kinds: {kinds}\nwebhooks:\n  - url: ${{HOOK}}\n")
+    command = f"cp /proc/self/status {tmp_path}/command"
+    (config / "alerts.yaml").write_text(f"kinds: {kinds}\ncommand: {command}\nwebhooks:\n  - url: ${{HOOK}}\n")
     (config / "alerts.yaml").chmod(0o600)
     homes = {"GPUTRAIN_CONFIG": str(config), "GPUTRAIN_HOME": str(tmp_path / "state"), "HOOK": server.url}
-    command = [sys.executable, "-m", "gputrain.tui.cli", *words]
     return subprocess.Popen(
-        command, env={**os.environ, **homes}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "gputrain.tui.cli", *words],
+        env={**os.environ, **homes},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -240,6 +306,10 @@ def test_a_run_sends_its_end(tmp_path: Path, server: Server) -> None:
     sent = json.loads(server.requests[1][2])
     assert (sent["kind"], sent["name"], sent["exit_code"]) == ("failed", "mine", 3)
     (run,) = (tmp_path / "state" / "runs").iterdir()
+    # The command can be ended, and can end what it starts.
+    wait_until(lambda: "SigBlk:" in (tmp_path / "command").read_text() if (tmp_path / "command").exists() else False)
+    masks = dict(line.split(":\t", 1) for line in (tmp_path / "command").read_text().splitlines() if "Sig" in line)
+    assert (int(masks["SigBlk"], 16), int(masks["SigIgn"], 16) & 1 << (signal.SIGTERM - 1)) == (0, 0)
     assert SECRET not in output
     for file in run.rglob("*"):
         if file.is_file() and not stat.S_ISSOCK(file.stat().st_mode):
@@ -275,3 +345,13 @@ def test_command_tests_all_targets(tmp_path: Path, server: Server) -> None:
     assert process.returncode == 1
     assert "webhook 1 (json): not delivered: HTTP 404" in output
     assert SECRET not in output
+
+
+def test_an_interrupt_ends_a_command_without_a_traceback(tmp_path: Path, server: Server) -> None:
+    server.stalls.set()
+    process = _run(tmp_path, server, "alerts", "test")
+    wait_until(lambda: server.requests)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert "Traceback" not in output

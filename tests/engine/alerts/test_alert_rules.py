@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +26,11 @@ from gputrain.engine.events import (
     Steps,
     Tuned,
 )
+from gputrain.engine.probe import layout
+from gputrain.engine.probe.page import Page
 from gputrain.engine.shared_loop.nonfinite_loss import DoneStep, NonFinitePolicy
+from gputrain.engine.user_script.page_reader import PageFolder
+from gputrain.engine.user_script.script_rank import ScriptRank
 
 
 def steps(step: int, rate: float = 100.0, seconds: float = 60.0) -> Steps:
@@ -114,6 +120,17 @@ def test_skipped_updates_alert_once() -> None:
     alerts = fed(rules(), [Notice(level="warning", text="2 unreadable train images were replaced"), *notices])
     assert [alert.kind for alert in alerts] == ["nonfinite_loss"]
     assert "step 3" in alerts[0].text
+
+
+def test_a_loss_of_a_script_that_is_not_finite(tmp_path: Path) -> None:
+    """The words are those that the supervisor of a script really writes."""
+    written = Page(str(tmp_path), layout.TRAINER)
+    written.slots[layout.LOSS], written.slots[layout.LOSS_UPDATE], written.slots[layout.RANK] = math.inf, 7, -1
+    (page,) = PageFolder(tmp_path).scan()
+    alerts = fed(rules(), ScriptRank(page).said())
+    assert [(alert.kind, alert.text.partition(":")[0]) for alert in alerts] == [
+        ("nonfinite_loss", "the loss is NaN or Inf at step 7")
+    ]
 
 
 def test_gpu_lost_and_throttled() -> None:

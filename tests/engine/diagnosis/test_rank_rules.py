@@ -69,6 +69,21 @@ def test_slow_rank_is_named() -> None:
     assert "communication" not in found
 
 
+def test_ranks_of_several_hosts_with_one_device_each_are_compared() -> None:
+    window = run_of(1)
+    for event in started():
+        if isinstance(event, RunStarted):
+            window.feed(changed(event, RunStarted, settings={**event.settings, "devices": 1, "hosts": "node-a,node-b"}))
+    for at in range(11, 40):
+        for event in second(float(at), utilization=95.0):
+            window.feed(changed(event, Steps, exchange=0.3, compute=0.7))
+        window.feed(of_rank(float(at), 1, 0.0, 0.02))
+    signals = window.signals()
+    assert signals is not None
+    assert signals.ranks == 2
+    assert "Rank 1 computes more slowly" in evaluate(signals)["slow-rank"].action
+
+
 def test_slow_rank_that_waits_for_data() -> None:
     found = hints(0.3, {1: (0.28, 0.02)})
     assert "Rank 1 waits for data while the other ranks compute" in found["slow-rank"].action

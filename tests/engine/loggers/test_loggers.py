@@ -32,9 +32,11 @@ from gputrain.engine.events import (
     Outcome,
     RunEnded,
     RunStarted,
+    Scalars,
     Validated,
 )
-from gputrain.engine.loggers import logger_choice
+from gputrain.engine.loggers import logged_values, logger_choice
+from gputrain.engine.loggers.logged_values import EventValues
 from gputrain.engine.loggers.logger_processes import LoggerProcesses
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_log import RecordWriter
@@ -163,6 +165,25 @@ def test_repeated_steps_replace_the_earlier_ones(run: RunDir) -> None:
     record(run, BEGUN + REST[:3] + again)
     assert log_command(run.id, "--to", "tensorboard").returncode == 0
     assert scalars(read_back(run.directory / "tensorboard"), "train/loss") == [(1, 2.5), (2, 7.0)]
+
+
+def test_what_a_script_logs_is_logged_and_its_second_start_replaces_the_first(run: RunDir) -> None:
+    started = RunStarted(run_id="r", settings={"engine": "script"})
+    again = (Scalars(source="report", values={"accuracy": 0.5}), started, steps(1, 7.0), REST[-1])
+    record(run, (started, *REST[:3], *again))
+    assert log_command(run.id, "--to", "tensorboard").returncode == 0
+    found = read_back(run.directory / "tensorboard")
+    assert scalars(found, "train/loss") == [(1, 7.0)]
+    # Logged at step 3 of the first start, it went with that.
+    assert scalars(found, "script/accuracy") == []
+
+
+def test_scalars_of_a_script_have_tags_that_every_logger_takes() -> None:
+    values = EventValues()
+    list(values.of(steps(4, 1.0)))
+    (fact,) = values.of(Scalars(source="ultralytics", values={"metrics/mAP50(B)": 0.25, "//é": 1.0}))
+    assert isinstance(fact, logged_values.Scalars)
+    assert (fact.step, fact.values) == (4, {"script/metrics/mAP50_B_": 0.25, "script/_": 1.0})
 
 
 @pytest.mark.parametrize(

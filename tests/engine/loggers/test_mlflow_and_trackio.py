@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers.logged_events import model_ready, steps
 
-from gputrain.engine.events import AnyEvent, Notice, Outcome, RunEnded, RunStarted, Validated
+from gputrain.engine.events import AnyEvent, Notice, Outcome, RunEnded, RunStarted, Scalars, Validated
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.engine.runs.run_directory import RunDir
@@ -34,6 +34,7 @@ EVENTS: tuple[AnyEvent, ...] = (
     RunStarted(run_id="r", settings={"batch_size": 8, "lr": 0.1, "model": "simple_cnn", "epochs": 3}),
     steps(3, 1.5),
     Notice(level="info", text="a <b>word</b>"),
+    Scalars(source="ultralytics", values={"metrics/mAP50(B)": 0.25, "/../Größe": 2.0}),
     Validated(epoch=0, step=3, metrics={"accuracy": 0.75}, metric="accuracy", best=True, images=8, seconds=1.0),
     RunEnded(outcome=Outcome.FINISHED, reason="all steps are done", step=3),
 )
@@ -75,6 +76,8 @@ def test_a_run_is_read_back_by_mlflow(run: RunDir) -> None:
     losses = client.get_metric_history(found.info.run_id, "train/loss")
     assert [(one.step, one.value) for one in losses] == [(1, 2.5), (3, 1.5)]
     assert [one.value for one in client.get_metric_history(found.info.run_id, "val/accuracy")] == [0.75]
+    scripts = {name: value for name, value in found.data.metrics.items() if name.startswith("script/")}
+    assert scripts == {"script/metrics/mAP50_B_": 0.25, "script/Gr__e": 2.0}
     (words,) = (run.directory / "mlflow").rglob("notices.md")
     assert words.read_text() == "step 3: info: a <b>word</b>\n"
 

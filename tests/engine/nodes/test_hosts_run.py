@@ -16,6 +16,8 @@ import psutil
 import pytest
 from fakes.images import dark_and_light
 from fakes.network_hosts import Network, needs_network_hosts, network_hosts
+from fakes.nvml import NvmlStandIn, build
+from helpers.tui.drawing import text
 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.configuration import settings
@@ -24,6 +26,7 @@ from gputrain.engine.events import (
     CheckpointSaved,
     EpochEnded,
     ModelReady,
+    NodeSample,
     Notice,
     Outcome,
     RunEnded,
@@ -33,6 +36,10 @@ from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import event_log, run_directory
 from gputrain.engine.runs.run_directory import RunDir
+from gputrain.tui.state.run_snapshot import Snapshot
+from gputrain.tui.state.run_store import RunStore
+from gputrain.tui.widgets.panel import View
+from gputrain.tui.widgets.panels.ranks import draw_ranks
 
 TIMEOUT = 240.0
 T = TypeVar("T", bound=AnyEvent)
@@ -118,6 +125,18 @@ def until_end(run: RunDir) -> list[AnyEvent]:
     return events
 
 
+def sampled(events: list[AnyEvent]) -> bool:
+    """Whether both hosts were sampled twice, so that rates are known, and each rank's steps are."""
+    counts = [sum(sample.host == name for sample in of(NodeSample, events)) for name in ("node-a", "node-b")]
+    return min(counts) >= 2 and len(seen(events).ranks.recent()) == 2
+
+
+def seen(events: list[AnyEvent]) -> Snapshot:
+    store = RunStore()
+    store.apply_all(events)
+    return store.snapshot()
+
+
 def stop(run: RunDir) -> None:
     attachment = launch.attach(run)
     attachment.send(StopCommand(checkpoint=False, sender="the test"))
@@ -156,7 +175,7 @@ def test_two_hosts_train_as_one_machine_does(network: Network, folder: Path) -> 
     nothing_left(network)
 
 
-@pytest.mark.parametrize("fault", ["rank", "agent", "node", "cut", "first node", "between"])
+@pytest.mark.parametrize("fault", ["rank", "rank server", "agent", "node", "cut", "first node", "between"])
 def test_a_lost_part_is_named_and_the_run_goes_on(network: Network, folder: Path, fault: str) -> None:
     run = started(
         folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4, rank_timeout=5 if fault == "between" else 20
@@ -166,6 +185,10 @@ def test_a_lost_part_is_named_and_the_run_goes_on(network: Network, folder: Path
     began = time.monotonic()
     if fault == "rank":
         host.ranks()[0].kill()
+        expected = "rank 1 on node-b was killed by SIGKILL from outside; max_restarts: trying again (try 1 of 3)"
+    elif fault == "rank server":
+        # The kernel kills its ranks with it.
+        host.rank_servers()[0].kill()
         expected = "rank 1 on node-b was killed by SIGKILL from outside; max_restarts: trying again (try 1 of 3)"
     elif fault == "agent":
         host.agents()[0].kill()
@@ -187,7 +210,7 @@ def test_a_lost_part_is_named_and_the_run_goes_on(network: Network, folder: Path
         saved = of(CheckpointSaved, before)[-1].step
         assert of(ModelReady, events)[-1].start_step >= saved, "it goes on from the newest checkpoint"
         ready = of(ModelReady, events)[-1]
-        ranks = 2 if fault in ("rank", "agent") and ready.ranks == 2 else 1
+        ranks = 2 if fault in ("rank", "rank server", "agent") and ready.ranks == 2 else 1
         assert ready.ranks == ranks
         if ranks == 1:
             assert any("each update has the same 8 images as before" in text for text in texts(events))
@@ -205,7 +228,8 @@ def test_a_lost_part_is_named_and_the_run_goes_on(network: Network, folder: Path
 
 
 def test_a_host_that_comes_back_joins_after_a_checkpoint(network: Network, folder: Path) -> None:
-    run = started(folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4)
+    # Two ranks on each: those of a host that is left alone meet there.
+    run = started(folder, hosts="node-a,node-b", devices=2, epochs=100_000, checkpoint_steps=4)
     until(run, lambda events: bool(of(CheckpointSaved, events)))
     network.hosts[1].kill()
     try:
@@ -213,7 +237,7 @@ def test_a_host_that_comes_back_joins_after_a_checkpoint(network: Network, folde
     finally:
         network.hosts[1].boot()
     events = until(run, lambda events: trains_again(events, 3))
-    assert [event.ranks for event in of(ModelReady, events)] == [2, 1, 2]
+    assert [event.ranks for event in of(ModelReady, events)] == [4, 2, 4]
     assert "node-b is back: it joins after the next checkpoint" in texts(events)
     joined = next(text for text in texts(events) if "node-b is back: starting again with it" in text)
     step = int(re.findall(r"checkpoint of step (\d+)", joined)[0])
@@ -251,12 +275,21 @@ def test_hosts_with_their_own_files_send_checkpoints_and_logs(folder: Path, monk
     home = folder / "private-home"
     home.mkdir()
     monkeypatch.setenv("GPUTRAIN_HOME", str(home))
-    with network_hosts(folder / "private", ["node-a", "node-b"], environment(home), home) as network:
+    nvml = NvmlStandIn(build(folder), folder / "nvml-script")
+    nvml.gpus(2)
+    with network_hosts(folder / "private", ["node-a", "node-b"], environment(home) | nvml.env, home) as network:
         monkeypatch.setenv("GPUTRAIN_SSH", network.ssh)
         run = started(folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4)
         events = until(run, lambda events: bool(of(CheckpointSaved, events)))
         saved = of(CheckpointSaved, events)[0]
         assert checkpoint_index.read_index(run.checkpoints)[0].file == saved.file, "what is announced has arrived"
+        events = until(run, sampled)
+        assert of(ModelReady, events)[0].host == "node-a"
+        shown = text(draw_ranks(View(now=seen(events)), "own", 150, 40))
+        for name in ("node-a", "node-b"):
+            (line,) = [one for one in shown.splitlines() if one.startswith(f"{name} ") and "GPUs" in one]
+            assert re.search(r"2 GPUs \d+", line), line
+            assert len(re.findall(r"\d/\d", line)) == 2, f"disk and network: {line}"
         # The only copy that is left is the supervisor's.
         network.hosts[0].kill()
         events = until(run, lambda events: trains_again(events, 2))

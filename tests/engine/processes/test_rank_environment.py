@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.processes.rank_environment import MeetingPoint, RankInfo, first_host, rank_info
+from gputrain.engine.processes.rank_environment import (
+    ENVIRONMENT,
+    MeetingPoint,
+    RankInfo,
+    first_host,
+    rank_info,
+)
 
 TORCHRUN = {
     "RANK": "3",
@@ -39,7 +45,7 @@ SLURM = {
 def test_each_launcher() -> None:
     served = MeetingPoint("node-a", 29501, served=True, prefix="gputrain/job7/1")
     assert rank_info(TORCHRUN) == RankInfo(3, 4, 1, 2, "torchrun", served)
-    assert rank_info(KUBERNETES) == RankInfo(1, 2, 0, 1, "torchrun", MeetingPoint("job-master-0", 23456))
+    assert rank_info(KUBERNETES) == RankInfo(1, 2, 0, 1, ENVIRONMENT, MeetingPoint("job-master-0", 23456))
     assert rank_info(MPI) == RankInfo(2, 4, 0, 1, "MPI", MeetingPoint("10.0.0.1", 29500))
     assert rank_info(SLURM) == RankInfo(5, 8, 1, 4, "srun", MeetingPoint("gpu07", 20000 + 1234 * 7))
 
@@ -74,6 +80,15 @@ def test_the_store_of_each_restart_has_keys_of_its_own() -> None:
         ({**TORCHRUN, "WORLD_SIZE": "0"}, "WORLD_SIZE: expected a whole number from 1 on, got '0'"),
         ({**TORCHRUN, "RANK": "4"}, "RANK: 4 is not below WORLD_SIZE, 4"),
         ({**TORCHRUN, "MASTER_PORT": "70000"}, "MASTER_PORT: 70000 is no port, at most 65535"),
+        ({**KUBERNETES, "RANK": "2"}, "RANK: 2 is not below WORLD_SIZE, 2"),
+        (
+            {name: value for name, value in KUBERNETES.items() if name != "MASTER_ADDR"},
+            "MASTER_ADDR: missing; set it to the address of rank 0's machine",
+        ),
+        (
+            {name: value for name, value in KUBERNETES.items() if name != "MASTER_PORT"},
+            "MASTER_PORT: missing; set it to a free port of rank 0's machine, the same for all ranks",
+        ),
         (
             {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"},
             "MASTER_ADDR: missing; set it to the address of rank 0's machine, which MPI does not",

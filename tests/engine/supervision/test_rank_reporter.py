@@ -29,3 +29,10 @@ def test_a_rank_of_another_machine_says_where_it_is() -> None:
     sent: list[bytes] = []
     found = reported(RankReporter(sent.append, 9, "node-b", 1), sent)
     assert {(one.host, one.gpu) for one in found} == {("node-b", 1)}
+
+
+def test_step_times_need_not_wait_for_the_way_of_other_events() -> None:
+    sent: list[bytes] = []
+    recorded: list[bytes] = []
+    found = reported(RankReporter(sent.append, 9, record=recorded.append), recorded)
+    assert (len(found), sent) == (2, [])

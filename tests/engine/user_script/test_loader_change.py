@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.scripts.watched import CHANGE, MAIN, TRAIN, probed, run, script
+from helpers.scripts.watched import CHANGE, MAIN, TRAIN, pages_in, probed, run, script
 
 
 @pytest.mark.long
@@ -41,6 +41,22 @@ def test_an_iterable_data_set_is_refused(tmp_path: Path) -> None:
     changed = run([sys.executable, str(path), "0", ""], probed(tmp_path / "pages"))
     assert changed.returncode == 0, changed.stderr
     assert "answers 1.0 -1.0" in changed.stderr
+
+
+@pytest.mark.long
+def test_workers_that_would_share_an_open_file_are_refused(tmp_path: Path) -> None:
+    """Forked, they would move one position, and each read what is meant for another one."""
+    own = "    def __init__(self):\n        self.rows = open(__file__)\n\n    def __len__(self):"
+    text = TRAIN.replace("    def __len__(self):", own)
+    path = script(tmp_path, text + "\nREQUESTS = [(10, 2, -1)]\n" + CHANGE + MAIN)
+    alone = run([sys.executable, str(path), "0", ""])
+    asked = run([sys.executable, str(path), "0", ""], probed(tmp_path / "pages"))
+    assert asked.returncode == 0, asked.stderr
+    assert "answers 1.0 -1.0" in asked.stderr
+    (page,) = (page for page in pages_in(tmp_path / "pages").scan() if not page.is_worker)
+    (refused,) = (line["refused"] for line in page.lines() if line["kind"] == "change")
+    assert refused == "the data set holds dataset.rows open: workers would read it from one shared position"
+    assert asked.stdout == alone.stdout
 
 
 ACCELERATED = """

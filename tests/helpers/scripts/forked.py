@@ -45,6 +45,7 @@ class Seen(Struct):
     validation: int
     page: MappedPage
     lines: list[dict[str, Any]]
+    workers: list[MappedPage]
 
     def slot(self, number: int) -> float:
         """A figure of the page."""
@@ -78,13 +79,20 @@ def run_forked(folder: Path, imports: str, scripts: Mapping[str, str]) -> dict[s
     ended = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("ended ")]
     assert [one[0] for one in ended if one[2] != "0"] == [], done.stderr[-4000:]
     assert len(ended) == len(scripts), done.stderr[-4000:]
-    pages = {page.pid: page for page in pages_in(folder / "pages").scan() if not page.is_worker}
-    return {name: _seen(pages[int(pid)]) for name, pid, _ in ended if int(pid) in pages}
+    found = pages_in(folder / "pages").scan()
+    pages = {page.pid: page for page in found if not page.is_worker}
+    workers = [page for page in found if page.is_worker]
+    return {name: _seen(pages[int(pid)], workers) for name, pid, _ in ended if int(pid) in pages}
 
 
-def _seen(page: MappedPage) -> Seen:
+def _seen(page: MappedPage, workers: list[MappedPage]) -> Seen:
     slots, lines = page.slots, list(page.lines())
     assert slots[layout.DISABLED] == 0, lines
     return Seen(
-        int(slots[layout.UPDATES]), int(slots[layout.SAMPLES]), int(slots[layout.VALIDATION_BATCHES]), page, lines
+        int(slots[layout.UPDATES]),
+        int(slots[layout.SAMPLES]),
+        int(slots[layout.VALIDATION_BATCHES]),
+        page,
+        lines,
+        [one for one in workers if one.parent == page.pid],
     )

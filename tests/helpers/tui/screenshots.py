@@ -80,8 +80,11 @@ async def drawn(name: str) -> str:
     return await picture(make(), size)
 
 
-async def picture(app: GpuTrainApp, size: tuple[int, int]) -> str:
-    """What `app` shows at `size` once it has read all that there is, or planned what is chosen."""
+async def picture(app: GpuTrainApp, size: tuple[int, int], full: str = "") -> str:
+    """What `app` shows at `size` once it has read all that there is, or planned what is chosen.
+
+    `full`: the panel that fills the window, as after key f.
+    """
     async with app.run_test(size=size) as pilot:
         screen = app.screen
         if isinstance(screen, LauncherScreen):
@@ -89,6 +92,9 @@ async def picture(app: GpuTrainApp, size: tuple[int, int]) -> str:
         else:
             assert isinstance(screen, PanelScreen)
             await until(pilot, lambda: screen.view.caught_up)
+            if full:
+                screen.query_one(f"#{full}").focus()
+                await pilot.press("f")
             await pilot.pause()
         return app.export_screenshot()
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputrain.tui.charts.value_history import CAPACITY, RECENT, Bucket, Curve, DownsampledHistory, History
+from gputrain.tui.charts.bucket_arrays import Bucket
+from gputrain.tui.charts.value_history import CAPACITY, RECENT, Curve, DownsampledHistory, History
 
 Values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=600)
 

@@ -39,7 +39,7 @@ async def test_the_key_shows_the_panel_and_changes_the_measure() -> None:
             await until(pilot, lambda: f"Ranks: {shown}" in panel(pilot, "ranks"))  # noqa: B023 - called at once
         dashboard(pilot).query_one("#ranks").focus()
         await pilot.press("f")
-        await until(pilot, lambda: "node, ranks, own time" in panel(pilot, "ranks"))
+        await until(pilot, lambda: "ranks  own time  data wait" in panel(pilot, "ranks"))
         assert "504–511" in panel(pilot, "ranks")
 
 

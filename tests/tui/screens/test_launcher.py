@@ -295,8 +295,8 @@ async def test_each_size_shows_menus_plan_and_all_keys(starts: Starts, size: tup
         for part in ("● detected", "Built-in demo", "● balanced", "Plan", "● ready: press Enter", "enter start"):
             assert part in screen, part
         last = screen.splitlines()[-1]
-        labelled = 10 if size[0] >= 120 else 9 if size[0] >= 80 else 6
-        assert [f"{key.shown} {key.label}" in last for key in KEYS] == [number < labelled for number in range(10)]
+        labelled = 11 if size[0] >= 120 else 8 if size[0] >= 80 else 6
+        assert [f"{key.shown} {key.label}" in last for key in KEYS] == [number < labelled for number in range(11)]
         assert last.split()[-1] == ("reset" if size[0] >= 120 else "r")
         assert ("Settings and their origin" in screen) == (size[0] >= 100)
 

@@ -109,3 +109,37 @@ def test_the_history_is_bounded_and_finished_columns_stay() -> None:
     assert before.columns[-1].times[1].steps == 4
     history.take(replace(event, rank=10**9), (COLUMNS + 50) * 2.0 + 0.2)
     assert history.ranks().count == 2
+
+
+def test_a_new_start_on_fewer_machines_names_the_lost_one() -> None:
+    history = RankHistory()
+    away = RankSteps(rank=1, window_steps=4, window_seconds=2.0, data_wait=0.1, compute=1.8, exchange=0.1, host="b")
+    history.restart("a", 0.0)
+    for second in range(0, 8, 2):
+        history.take(scripted.steps(second), float(second))
+        history.take(away, second + 0.5)
+    places = {rank: (place.host, place.gpu) for rank, place in history.ranks().places.items()}
+    assert places == {0: ("a", 0), 1: ("b", None)}
+    assert history.ranks().lost == {}
+    history.restart("a", 20.0)
+    for second in (30, 32):
+        history.take(scripted.steps(second), float(second))
+    now = history.ranks()
+    assert (sorted(now.recent()), now.lost) == ([0], {"b": 20.0})
+    assert now.count == 2, "the map keeps its row as long as it has columns of it"
+    history.restart("a", 40.0)
+    for second in (50, 52, 54):
+        history.take(scripted.steps(second), float(second))
+        history.take(away, second + 0.5)
+    assert (sorted(history.ranks().recent()), history.ranks().lost) == ([0, 1], {})
+
+
+def test_a_column_between_two_reports_has_the_figures_before() -> None:
+    history = RankHistory()
+    away = RankSteps(rank=1, window_steps=4, window_seconds=2.0, data_wait=0.1, compute=1.8, exchange=0.1)
+    for second in range(20):
+        history.take(scripted.steps(second), float(second))
+        # A report every three seconds, and none after ten.
+        if second % 3 == 0 and second < 10:
+            history.take(away, float(second))
+    assert [1 in column.times for column in history.ranks().columns] == [True] * 6 + [False] * 3

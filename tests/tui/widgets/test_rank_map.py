@@ -94,7 +94,8 @@ def test_nodes_and_the_origin_of_slowness() -> None:
     assert "64 ranks on 8 nodes" in shown
     assert "▲ slow node atlas: its 8 ranks take 32 % of a step longer" in shown
     assert roles(drawn, "slow node") == {"bad"}
-    listed = shown[shown.index("node, ranks") :].splitlines()
+    listed = shown[shown.index("node  ") :].splitlines()
+    assert listed[0].split()[:4] == ["node", "ranks", "own", "time"]
     assert listed[1].startswith("atlas")
     assert "8 GPUs" in listed[1]
     assert "not sampled" in listed[2]

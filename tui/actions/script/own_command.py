@@ -43,6 +43,10 @@ class OwnCommand(Struct, frozen=True, kw_only=True):
     inject: bool = True
     terminal: bool = False
     """The command gets a pseudo-terminal for its output."""
+    hang_seconds: float | None = None
+    """Seconds without a step of any rank after which they are looked at; None: as the setting's default."""
+    given: bool = False
+    """The command gets the standard input of this process: a file or a pipe."""
 
     @property
     def injected(self) -> bool:
@@ -73,13 +77,21 @@ class Typed(Struct, frozen=True, kw_only=True):
 def prepare(own: OwnCommand) -> ScriptCommand:
     """The command, if it can be started. Raises BadInput."""
     return checked(
-        own.argv, own.folder, terminal=own.terminal, inject=own.injected, per_step=own.per_step, unit=own.unit
+        own.argv,
+        own.folder,
+        terminal=own.terminal,
+        inject=own.injected,
+        per_step=own.per_step,
+        unit=own.unit,
+        given=own.given,
     )
 
 
 def start(own: OwnCommand) -> RunDir:
     """Start it as a new run. Returns once a supervisor owns the run. Raises BadInput or RuntimeError."""
-    return launch_script.launch_script(prepare(own), own.name, own.tags, autotune=own.autotune)
+    return launch_script.launch_script(
+        prepare(own), own.name, own.tags, autotune=own.autotune, hang_seconds=own.hang_seconds, given=own.given
+    )
 
 
 def read_form(typed: Typed) -> OwnCommand:

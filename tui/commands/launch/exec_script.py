@@ -8,6 +8,7 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.user_script import exec_file
 from gputrain.engine.user_script.exec_file import ExecFile
+from gputrain.engine.user_script.script_command import is_input_given
 from gputrain.tui.actions.script import own_command
 from gputrain.tui.actions.script.own_command import OwnCommand
 from gputrain.tui.commands.command_messages import has_screen
@@ -22,15 +23,25 @@ def run(options: argparse.Namespace) -> int:
     per_step, unit = exec_file.per_step(options, file)
     own = OwnCommand(
         argv=tuple(options.argv) or file.command,
-        folder=Path.cwd(),
+        folder=_folder(),
         name=options.name or file.name,
         tags=tuple(options.tag or file.tags),
         per_step=per_step,
         unit=unit,
         autotune=options.autotune or file.autotune,
         inject=not (options.no_inject or file.no_inject),
+        hang_seconds=file.hang_seconds if options.hang_seconds is None else options.hang_seconds,
+        given=is_input_given(),
         terminal=options.pty or file.pty or (has_screen(options) and not options.raw),
     )
     # Before the signal handlers and anything else: a command that cannot run leaves nothing behind.
     own_command.prepare(own)
     return start_run(lambda: own_command.start(own), (), options, script=True)
+
+
+def _folder() -> Path:
+    """The current folder. Raises BadInput if it was deleted."""
+    try:
+        return Path.cwd()
+    except OSError:
+        raise BadInput("the current folder was deleted; cd to the one that the command shall run in") from None

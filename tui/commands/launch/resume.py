@@ -12,7 +12,7 @@ from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching import launch, launch_script, resume_run
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.user_script.script_command import has_command
+from gputrain.engine.user_script.script_command import has_command, is_input_given
 from gputrain.tui.commands.command_messages import fail, has_screen
 from gputrain.tui.commands.launch.start_run import require_single_task
 from gputrain.tui.commands.runs.watch import watch
@@ -57,7 +57,7 @@ def _script(target: RunDir, options: argparse.Namespace) -> int:
         raise BadInput(f"{target.id} is a script of your own: it has no settings to change; start it by exec")
     with StopSignals(owner=True, script=True) as signals:
         try:
-            launch_script.start_again(target)
+            launch_script.start_again(target, given=is_input_given())
         except RuntimeError as error:
             return fail(error)
         if options.detach:

@@ -20,7 +20,6 @@ from gputrain.tui.screens.quit_result import quit_result
 from gputrain.tui.state import command_sender
 from gputrain.tui.state.event_source import RunSource
 from gputrain.tui.state.reader_thread import FRAME_SECONDS
-from gputrain.tui.widgets.key_bar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.panels.compact import CompactPanel, MachinePanel
 from gputrain.tui.widgets.panels.curves import LossPanel, MetricPanel, ThroughputPanel
@@ -105,7 +104,7 @@ class DashboardScreen(PanelScreen):
             self._ranks = view.now.ranks.count
             self.query_one(Tiles).rearrange()
         super().watch_view(view)
-        self.query_one(KeyBar).offer(self.keys)
+        self._key_bar.offer(self.keys)
         self._show_answers()
         if view.now.outcome is not None and view.caught_up and not self._summary_shown:
             self._summary_shown = True

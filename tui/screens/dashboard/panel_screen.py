@@ -20,8 +20,10 @@ from gputrain.tui.render.theme import palette
 from gputrain.tui.screens.messages import ActionFinished, FrameReady, ReaderFailed
 from gputrain.tui.state.event_source import EventSource
 from gputrain.tui.state.reader_thread import Frame, Reader
+from gputrain.tui.terminal.output_filter import SpanCompositor
 from gputrain.tui.widgets.key_bar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View
+from gputrain.tui.widgets.panels.nodes.node_gpus import with_gpus
 from gputrain.tui.widgets.tiles import Tiles
 from gputrain.tui.widgets.too_small_panel import TooSmallPanel
 
@@ -48,6 +50,7 @@ class PanelScreen(Screen[None]):
     def __init__(self, source: EventSource, subject: str, frame_seconds: float) -> None:
         """`subject`: as in `View.subject`; `frame_seconds`: shortest time between two frames."""
         super().__init__()
+        self._compositor = SpanCompositor()
         self._reader = Reader(source, self._post_frame, self._post_failure, frame_seconds)
         self._newest = View(ascii=wants_ascii(), subject=subject)
         self._full = ""
@@ -55,6 +58,9 @@ class PanelScreen(Screen[None]):
         self._keep_full = False
         """Whether it stays in full screen although the layout has a place for it."""
         self._gpus = 0
+        self._key_bar: KeyBar
+        self._all: tuple[Panel, ...] = ()
+        """All panels, whether they are visible or not."""
         self.set_reactive(PanelScreen.view, self._newest)
 
     @property
@@ -77,7 +83,9 @@ class PanelScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Compose the panels, the key bar, and the text for windows that are too small."""
-        yield Tiles(*self.panels(), TooSmallPanel(id="too_small"), KeyBar(self.keys, id="keys"), arrange=self._places)
+        self._key_bar = KeyBar(self.keys, id="keys")
+        self._all = (*self.panels(), TooSmallPanel(id="too_small"), self._key_bar)
+        yield Tiles(*self._all, arrange=self._places)
 
     def _places(self, width: int, height: int) -> Mapping[str, Place]:
         places = self.arranged(width, height, self._gpus, "")
@@ -89,7 +97,7 @@ class PanelScreen(Screen[None]):
         """Apply the colors; start reading after the first paint, because a long record takes time."""
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
         self._restyle()
-        for panel in self._shown():
+        for panel in self._all:
             panel.show(self.view)
         self.call_after_refresh(self._reader.start)
 
@@ -111,11 +119,8 @@ class PanelScreen(Screen[None]):
     def _restyle(self) -> None:
         background = self.styles.background.rich_color
         colors = palette(self.app.current_theme, background, mono=self.app.no_color)
-        for panel in self._shown():
+        for panel in self._all:
             panel.restyle(colors)
-
-    def _shown(self) -> list[Panel]:
-        return [panel for panel in self.query(Panel) if isinstance(panel, Panel)]
 
     # From the reader to the panels.
 
@@ -136,10 +141,12 @@ class PanelScreen(Screen[None]):
     def watch_view(self, view: View) -> None:
         """Show the view in all visible panels."""
         gpus = len(view.now.hardware.gpus) if view.now.hardware else 0
+        # The machines with GPUs of a run on several: one row each.
+        gpus += len(with_gpus(view.now))
         if gpus != self._gpus:
             self._gpus = gpus
             self.query_one(Tiles).rearrange()
-        for panel in self._shown():
+        for panel in self._all:
             if panel.display:
                 panel.show(view)
 
@@ -162,7 +169,7 @@ class PanelScreen(Screen[None]):
     def action_zoom(self, step: int) -> None:
         """Show a shorter (+1) or longer (−1) time in the charts."""
         self._change(zoom=max(0, min(len(ZOOMS) - 1, self._newest.zoom + step)))
-        if not any(panel.display and panel.has_axes for panel in self._shown()):
+        if not any(panel.display and panel.has_axes for panel in self._all):
             self._reveal(self.CHART)
 
     def action_next_panel(self, step: int) -> None:
@@ -170,7 +177,7 @@ class PanelScreen(Screen[None]):
         placed = self._placed()
         if not placed:
             return
-        panels = [panel for panel in self._shown() if panel.can_focus]
+        panels = [panel for panel in self._all if panel.can_focus]
         names = [panel.id for panel in panels if panel.id in placed]
         names += [panel.id for panel in panels if panel.id not in placed and not panel.DIGEST]
         now = self.focused.id if self.focused is not None else None
@@ -208,7 +215,7 @@ class PanelScreen(Screen[None]):
         self.call_after_refresh(self._show_all)
 
     def _show_all(self) -> None:
-        for panel in self._shown():
+        for panel in self._all:
             if panel.display:
                 panel.show(self.view)
 
@@ -218,7 +225,7 @@ class PanelScreen(Screen[None]):
         from gputrain.tui.screens.dashboard.panel_help import help_text
         from gputrain.tui.screens.help_screen import HelpScreen
 
-        panels = {panel.id for panel in self._shown() if panel.id}
+        panels = {panel.id for panel in self._all if panel.id}
         self.app.push_screen(HelpScreen(help_text(self.keys, panels), self.view.ascii))
 
     def action_export_view(self) -> None:

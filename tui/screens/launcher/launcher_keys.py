@@ -24,6 +24,7 @@ KEYS = (
     Key("l", "l", "runs", "runs", "List all runs: watch, resume, clone, compare, name, delete."),
     # In a narrow window the key bar drops the labels of the last keys.
     Key("b", "b", "bench", "bench", "Measure the speed of default settings, of each optimization, and of the plan."),
+    Key("a", "a", "alerts", "alerts", "Show where alerts of runs go, and send a test to every target."),
     Key("r", "r", "reset", "reset", "Undo all your changes of settings; the data folder stays."),
 )
 

@@ -39,7 +39,7 @@ from gputrain.tui.widgets.menu import Menu, PresetRow
 from gputrain.tui.widgets.plan_view import PlanView
 
 _BLOCKED_WHILE_STARTING = frozenset(
-    {"start", "preset", "edit", "reset", "explain", "check", "calibrate", "bench", "runs", "leave"}
+    {"start", "preset", "edit", "reset", "explain", "check", "calibrate", "bench", "alerts", "runs", "leave"}
 )
 
 
@@ -183,6 +183,12 @@ class LauncherScreen(LauncherView):
         from gputrain.tui.screens.runs.runs_screen import RunsScreen
 
         self.app.push_screen(RunsScreen())
+
+    def action_alerts(self) -> None:
+        """Show the targets of alerts."""
+        from gputrain.tui.screens.launcher.alerts_dialog import AlertsScreen
+
+        self.app.push_screen(AlertsScreen())
 
     def action_calibrate(self) -> None:
         """Calibrate the planned configuration."""

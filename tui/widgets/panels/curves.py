@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from statistics import median
-
+from gputrain.engine.common.medians import median
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import HardwareSample
 from gputrain.tui.charts.braille_chart import Plot, draw
 from gputrain.tui.charts.chart_axes import ZOOM_NAMES, ZOOMS, x_range
+from gputrain.tui.charts.held_charts import HeldCharts, beat
 from gputrain.tui.charts.value_history import Curve
 from gputrain.tui.metrics.metric import Show
 from gputrain.tui.metrics.metric_lookup import METRICS
@@ -31,6 +31,7 @@ _LIBRARIES = "none so far (TensorBoard, wandb, MLflow, tqdm …)"
 _LIBRARIES_CELLS = len(_LIBRARIES)
 _BEHIND = 20.0
 """Percentage points below the median at which a GPU is named."""
+_HELD = HeldCharts()
 
 
 def trend(view: View, key: str, columns: int, rows: int, role: Role = "data") -> list[Line]:
@@ -83,22 +84,30 @@ def _chart(
     marks: tuple[Mark, ...] = (),
     min_span: float = 0.0,
 ) -> list[Line]:
-    zoom = ZOOMS[view.zoom]
-    start, end = x_range(view.now.elapsed, zoom)
-    plot = Plot(
-        curve=view.now.curves.get(key, Curve()),
-        role=role,
-        low=low,
-        high=high,
-        start=start,
-        end=end,
-        marks=marks,
-        label=label,
-        min_span=min_span,
-        joined_until=view.now.sparse_until,
-        ascii=view.ascii,
-    )
-    return draw(plot, columns, rows)
+    now, zoom = view.now, ZOOMS[view.zoom]
+    start, end = x_range(now.elapsed, zoom)
+    curve = now.curves.get(key, Curve())
+
+    def make() -> list[Line]:
+        plot = Plot(
+            curve=curve,
+            role=role,
+            low=low,
+            high=high,
+            start=start,
+            end=end,
+            marks=marks,
+            label=label,
+            min_span=min_span,
+            joined_until=now.sparse_until,
+            ascii=view.ascii,
+        )
+        return draw(plot, columns, rows)
+
+    moving = view.live and view.caught_up and now.outcome is None
+    time = beat(now.elapsed, end - start, columns) if moving else now.seq
+    drawn_from = (start, end, time, moving, marks, low, high, role, min_span, now.sparse_until, view.ascii)
+    return _HELD.lines((key, columns, rows), curve, drawn_from, make)
 
 
 class ThroughputPanel(Panel):

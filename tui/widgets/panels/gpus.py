@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.events import GpuSample
+from gputrain.engine.events import GpuSample, NodeSample
 from gputrain.tui.metrics import metric_lookup
 from gputrain.tui.metrics.gpu_state import alarms, temperature_level, used_by
 from gputrain.tui.render import format as fmt
@@ -13,6 +13,7 @@ from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.panels.curves import gpu_trends
 from gputrain.tui.widgets.panels.gpu_details import details, instance_name
+from gputrain.tui.widgets.panels.nodes.node_gpus import node_gpu_rows, with_gpus
 
 _BLOCK = 4
 """Rows of a GPU block."""
@@ -177,6 +178,8 @@ def _rest(gpu: GpuSample, columns: int) -> Line:
 def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
     """All GPUs in at most `rows` rows, with charts below."""
     sample = view.now.hardware
+    if nodes := with_gpus(view.now):
+        return _of_nodes(view.now, nodes, columns, rows)
     if sample is None:
         return [line(("no machine sample yet", "dim"))]
     if not sample.gpus:
@@ -191,6 +194,21 @@ def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
         if len(shown) < len(sample.gpus):
             drawn.append(line((f"and {len(sample.gpus) - len(shown)} more: f shows all", "dim")))
     return [*drawn, *gpu_trends(view, columns, rows - len(drawn))]
+
+
+def _of_nodes(now: Snapshot, nodes: list[NodeSample], columns: int, rows: int) -> list[Line]:
+    """The GPUs of several machines: each of them below the name of its machine, or one row for each machine."""
+    own = now.hardware.gpus if now.hardware is not None else ()
+    machines = [(one.host, one.gpus) for one in nodes]
+    if own:
+        machines.insert(0, (now.started.host if now.started is not None else "", own))
+    if sum(1 + len(gpus) for _, gpus in machines) > rows:
+        return node_gpu_rows(machines, columns, rows)
+    drawn = []
+    for host, gpus in machines:
+        drawn.append(line((cut(plain(host, 60), columns), "title")))
+        drawn += [fit(gpu_line(gpu, columns), columns) for gpu in gpus]
+    return drawn
 
 
 def absent(now: Snapshot) -> str:
@@ -211,13 +229,16 @@ class GpuPanel(Panel):
     """Utilization, memory, power and temperature of each GPU."""
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """The newest sample and the model."""
-        return (now.hardware, now.model)
+        """The newest samples and the model."""
+        return (now.hardware, now.model, now.node_samples)
 
     def title(self, view: View) -> str:
         """The title with the number of GPUs."""
         count = len(view.now.hardware.gpus) if view.now.hardware else 0
-        return "GPU" if count < 2 else f"{count} GPUs"
+        nodes = with_gpus(view.now)
+        count += sum(len(one.gpus) for one in nodes)
+        where = f" on {len(nodes) + bool(view.now.hardware and view.now.hardware.gpus)} nodes" if nodes else ""
+        return "GPU" if count < 2 else f"{count} GPUs{where}"
 
     def note(self, view: View) -> str:
         """The precision."""

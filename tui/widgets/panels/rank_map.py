@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from statistics import median
 from typing import Literal
 
 from msgspec import Struct
 
+from gputrain.engine.common.medians import median
 from gputrain.tui.render.styled_lines import Line, line
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state.rank_history import RankColumn, RankTimes

@@ -12,8 +12,9 @@ from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, cut, groups, line, pad, right, width, wrap
 from gputrain.tui.state.rank_history import RankTimes
 from gputrain.tui.state.run_snapshot import Snapshot
-from gputrain.tui.state.slow_ranks import NodeTimes, SlowNode, SlowRank, nodes_of, sample_of, slow_node, slow_rank
+from gputrain.tui.state.slow_ranks import NodeTimes, SlowNode, SlowRank, nodes_of, slow_node, slow_rank
 from gputrain.tui.widgets.panel import Panel, View
+from gputrain.tui.widgets.panels.nodes.node_table import node_lines
 from gputrain.tui.widgets.panels.rank_map import LEGENDS, MEASURES, Group, Measure, fold, map_lines, usual_of
 
 _NODE_ROWS = 14
@@ -23,7 +24,7 @@ _LEGEND_ROWS = 8
 
 
 def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Line]:
-    """Summary, slow rank, heat map, legend and nodes, as far as there is room."""
+    """Summary, slow rank, heat map, legend and nodes, then the maps of other measures, as far as there is room."""
     now = view.now
     recent = now.ranks.recent()
     if not recent:
@@ -36,12 +37,23 @@ def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Li
     late, late_node = slow_rank(now, recent), slow_node(nodes)
     head = [
         _summary(now, recent, nodes, columns),
-        *_slow_lines(late, late_node, columns, 2 if rows >= _LEGEND_ROWS else 1),
+        *_slow_lines(now, late, late_node, columns, 2 if rows >= _LEGEND_ROWS else 1),
     ]
     tail = [_legend(measure, columns)] if rows >= _LEGEND_ROWS else []
-    listed = _node_lines(now, nodes, late_node, columns, rows // 3) if rows >= _NODE_ROWS else []
+    listed = node_lines(now, nodes, late_node, columns, rows // 3) if rows >= _NODE_ROWS else []
     room = rows - len(head) - len(tail) - len(listed)
-    return [*head, *_map(now, measure, recent, late, nodes, columns, room), *tail, *listed][:rows]
+    drawn = [*head, *_map(now, measure, recent, late, nodes, columns, room), *tail, *listed]
+    for other in MEASURES if listed else ():
+        if other != measure:
+            more = _map(now, other, recent, late, nodes, columns, rows)
+            if len(drawn) + 2 + len(more) > rows:
+                break
+            drawn += [
+                (),
+                line((f"{MEASURES[other]}  ", "title"), *_legend(other, columns - len(MEASURES[other]) - 2)),
+                *more,
+            ]
+    return drawn[:rows]
 
 
 def _summary(now: Snapshot, recent: Mapping[int, RankTimes], nodes: Sequence[NodeTimes], columns: int) -> Line:
@@ -51,9 +63,12 @@ def _summary(now: Snapshot, recent: Mapping[int, RankTimes], nodes: Sequence[Nod
     least = f"{fmt.share(min(exchange))} to {fmt.share(max(exchange))}"
     where = f"{len(recent)} ranks" + (f" on {len(nodes)} nodes" if len(nodes) > 1 else "")
     hidden = _overlap(now, recent, len(nodes))
+    lost = sorted(now.ranks.lost)
+    more = f" +{len(lost) - 1}" if len(lost) > 1 else ""
     return groups(
         columns,
         line((where, "bright")),
+        line((f"lost: {cut(plain(lost[0], 40), 18)}{more}", "bad")) if lost else (),
         line(("step ", "dim"), fmt.milliseconds(step)),
         line(("exchange ", "dim"), least),
         line(("overlap ", "dim"), hidden) if hidden else (),
@@ -81,14 +96,16 @@ def _overlap(now: Snapshot, recent: Mapping[int, RankTimes], nodes: int) -> str:
     return f"{fmt.share(hidden)} of {fmt.milliseconds(whole)}"
 
 
-def _slow_lines(late: SlowRank | None, node: SlowNode | None, columns: int, most: int) -> list[Line]:
+def _slow_lines(now: Snapshot, late: SlowRank | None, node: SlowNode | None, columns: int, most: int) -> list[Line]:
     """The slow node and the slow rank, each in at most `most` lines."""
     texts = []
     if node is not None and node.ranks > 1:
         who = f"{plain(node.host, 40)}: its {node.ranks} ranks"
         texts.append(f"▲ slow node {who} take {fmt.share(node.late)} of a step longer")
     if late is not None:
-        where = f"GPU {late.gpu}" + (f" of {plain(late.host, 40)}" if late.host else "")
+        of = f" of {plain(late.host, 40)}" if late.host else ""
+        on_cpu = now.model is not None and now.model.device == "cpu"
+        where = f"CPU{of}" if on_cpu else f"GPU {late.gpu}{of}"
         texts.append(f"▲ slow rank {late.rank}, {where}, +{fmt.share(late.late)} of a step: {plain(late.cause, 120)}")
     found = [line((row, "bad")) for text in texts for row in wrap(text, max(20, columns), most)]
     return found or [line(("no rank is slower than the others", "dim"))]
@@ -141,47 +158,6 @@ def _legend(measure: Measure, columns: int) -> Line:
     parts = [line((f"{sign} ", role), (words, "dim")) for sign, words, role in LEGENDS[kind]]
     of = "of the median, slowest rank of a row" if kind == "times" else "of a step"
     return groups(columns, *parts, line((f"{of}; one column is 2 s", "dim")))
-
-
-def _node_lines(
-    now: Snapshot, nodes: Sequence[NodeTimes], late: SlowNode | None, columns: int, rows: int
-) -> list[Line]:
-    """A line for each node with its GPUs, the slowest first; the last one counts those without a line."""
-    if len(nodes) < 2 or rows < 3:
-        return []
-    ordered = sorted(nodes, key=lambda one: -one.own)
-    shown = ordered if len(ordered) <= rows - 1 else ordered[: rows - 2]
-    found = [line(("node, ranks, own time, data wait, exchange, GPUs", "dim"))]
-    for one in shown:
-        marked = late is not None and one.host == late.host
-        share = (fmt.share(part / one.step) if one.step else "–" for part in (one.data_wait, one.exchange))
-        found.append(
-            groups(
-                columns,
-                line(
-                    (pad(cut(plain(one.host, 40), 18), 18), "bad" if marked else "bright"),
-                    ("▶" if marked else " ", "bad"),
-                ),
-                line(right(str(len(one.ranks)), 4)),
-                line(right(fmt.milliseconds(one.own), 8)),
-                *(line(right(text, 6)) for text in share),
-                line((_gpus(now, one.host), "dim")),
-            )
-        )
-    left = len(ordered) - len(shown)
-    return [*found, line((f"and {left} more nodes, all faster", "dim"))] if left else found
-
-
-def _gpus(now: Snapshot, host: str) -> str:
-    """Number and utilization of the GPUs of a machine."""
-    sample = sample_of(now, host)
-    if sample is None:
-        return "not sampled"
-    gpus = [one for one in sample.gpus if one.cuda_index is not None]
-    known = [one.utilization for one in gpus if one.utilization is not None]
-    if not known:
-        return "no GPU"
-    return f"{len(known)} GPUs {fmt.percent(min(known))} to {fmt.percent(max(known))}"
 
 
 class RanksPanel(Panel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration import global_batch
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, cut, pad
 from gputrain.tui.state import script_values
@@ -61,10 +62,10 @@ def _device(now: Snapshot) -> str:
 
 def _batch(now: Snapshot) -> str:
     size, steps = now.settings.get("batch_size"), now.settings.get("accumulation_steps", 1)
-    ranks = now.settings.get("devices", 1)
+    ranks = global_batch.rank_count({"devices": 1, **now.settings})
     if size is None:
         return ""
-    of_ranks = f" × {ranks} ranks" if ranks not in (None, 1) else ""
+    of_ranks = f" × {ranks} ranks" if ranks > 1 else ""
     accumulated = f" × {steps} accumulated" if steps not in (None, 1) else ""
     return f"{size}{of_ranks}{accumulated}"
 

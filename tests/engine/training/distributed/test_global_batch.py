@@ -36,11 +36,22 @@ def alone(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     return run(tmp_path_factory.mktemp("alone"), small_config(**settings, devices=1, accumulation_steps=4))
 
 
-@pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("devices", "sharding"),
+    [
+        (2, "none"),
+        pytest.param(4, "none", marks=pytest.mark.long),
+        pytest.param(4, "full", marks=pytest.mark.long),
+    ],
+)
 def test_each_update_has_the_same_samples_and_loss(
-    devices: int, settings: dict[str, Any], alone: list[Logged], tmp_path: Path
+    devices: int, sharding: str, settings: dict[str, Any], alone: list[Logged], tmp_path: Path
 ) -> None:
-    config = small_config(**settings, devices=devices, accumulation_steps=4 // devices)
+    values: dict[str, Any] = {"devices": devices, "accumulation_steps": 4 // devices, "sharding": sharding}
+    if sharding == "full":
+        # As the plan sets it.
+        values["channels_last"] = False
+    config = small_config(**settings, **values)
     several = run(tmp_path / "run", config)
     assert [len(images) for images in samples(alone)] == [16, 16, 4] * 2
     assert samples(several) == samples(alone)

@@ -6,6 +6,7 @@ import errno
 import resource
 import shutil
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,6 +178,7 @@ def test_a_full_disk_is_reported_before_writing(images: Path, tmp_path: Path, mo
     assert result.ended.outcome is Outcome.FINISHED
     told = [event.text for event in result.of(Notice) if event.level == "error"]
     assert told[0].startswith("no checkpoint at step 3: it needs 16 MiB and the disk has 5.0 MiB left")
+    assert told[0].endswith(f" left: {socket.gethostname()}:{tmp_path / 'checkpoints'}")
     # Only where one was due: in each epoch, at its end and at the run's.
     assert [int(text.split(":")[0].rpartition(" ")[2]) for text in told] == [3, 6, 6, 9, 12, 12, 12]
     assert list((tmp_path / "checkpoints").iterdir()) == []

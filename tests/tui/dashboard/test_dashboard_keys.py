@@ -127,7 +127,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
     "/": ("slash", lambda pilot, _: isinstance(pilot.app.screen, SearchScreen)),
     "m": ("m", lambda pilot, _: any("trains in one process" in one.message for one in pilot.app._notifications)),
     "e": ("e", lambda *_: len(list(Path.cwd().glob("*-view-*.svg"))) == 1),
-    "E": ("E", lambda *_: len(list(Path.cwd().glob("*-curves-*.csv"))) == 1),
+    "E": ("E", lambda *_: {path.suffix for path in Path.cwd().glob("*-curves-*")} == {".csv", ".svg"}),
     "^p": ("ctrl+p", lambda pilot, _: isinstance(pilot.app.screen, CommandPalette)),
 }
 """What to press for each key of the line at the bottom, and what must follow."""

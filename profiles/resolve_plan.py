@@ -12,7 +12,8 @@ from typing import Any
 
 from gputrain.engine.check import storage_check
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.common.remote_urls import is_url
+from gputrain.engine.common.hugging_face_names import is_hub_name
+from gputrain.engine.common.remote_urls import is_path, is_url, local_folder
 from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import engine_choice, settings, value_range
 from gputrain.engine.configuration.sections.data_settings import AUTO, SHARDED
@@ -104,6 +105,9 @@ def _choose_layout(own: dict[str, Any], recipe: Recipe, data_dir: str) -> None:
     if own.get("dataset", recipe.settings.get("dataset")) != "imagefolder":
         return
     split = str(own.get("train_split", recipe.settings.get("train_split", "train")))
+    if is_hub_name(data_dir):
+        own["dataset"] = "hf"
+        return
     if is_url(data_dir):
         from gputrain.engine.datasets.shards import shard_preview  # NumPy: no local layout needs it
 
@@ -131,7 +135,11 @@ def _choose_order(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> Non
         note = "auto: compressed shards are unpacked one after the other, ahead of their use"
         layers.append(SettingsLayer("these shards", {"shuffle": "shards"}, note))
         return
-    place = find_place(Path(wanted["data_dir"]).expanduser())
+    if wanted["dataset"] == "imagenet":
+        note = "auto: the images of ImageNet's tars are sorted by class"
+        layers.append(SettingsLayer("this data set", {"shuffle": "global"}, note))
+        return
+    place = find_place(local_folder(wanted["data_dir"]).expanduser())
     kind = storage_check.kind_of(place) if place else "unknown"
     chosen, why = ("shards", "random reads are slow") if kind in _SLOW_SEEKS else ("global", "random reads are fast")
     note = f"auto: {why} on this storage ({kind})" if kind != "unknown" else "auto: the kind of storage is unknown"
@@ -197,7 +205,7 @@ def _absolute(values: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(values)
     for name in _PATHS:
         if (path := found.get(name)) and isinstance(path, str):
-            found[name] = path if name == "data_dir" and is_url(path) else str(_from_home(name, path).absolute())
+            found[name] = path if name == "data_dir" and not is_path(path) else str(_from_home(name, path).absolute())
     weights = found.get("weights")
     # `weights` may also be a name.
     if isinstance(weights, str) and weights and _from_home("weights", weights).is_file():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gputrain.engine.common import files
+from gputrain.engine.common import files, hugging_face_names
 from gputrain.engine.common.errors import BadInput
 
 WEB = ("http", "https")
@@ -24,13 +24,21 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
+def is_path(text: str) -> bool:
+    """Whether `text`, a value of `data_dir`, is a path: no URL, and no name of a data set of Hugging Face."""
+    return not is_url(text) and not hugging_face_names.is_hub_name(text)
+
+
 def without_secrets(text: str) -> str:
     """`text` with user names, passwords, query strings and fragments removed from the URLs in it."""
     return _IN_TEXT.sub(r"\1\2", text)
 
 
 def checked(text: str) -> str:
-    """`text`, a path or URL of data. Raises BadInput for an unknown protocol, and for a URL that holds a secret."""
+    """`text`, a path, URL or name of data. Raises BadInput for an unknown protocol, a URL with a secret, a bad name."""
+    if hugging_face_names.is_hub_name(text):
+        hugging_face_names.parse(text)
+        return text
     if not is_url(text):
         return text
     parts = urlsplit(text)
@@ -55,12 +63,17 @@ def checked_setting(value: Any) -> Any:
 
 
 def absolute(text: str) -> str:
-    """`text` as an absolute path, or the URL that it is. Raises BadInput."""
-    return checked(text) if is_url(text) else str(files.expand_user(text).absolute())
+    """`text` as an absolute path, or the URL or name that it is. Raises BadInput."""
+    return str(files.expand_user(text).absolute()) if is_path(text) else checked(text)
 
 
 def local_folder(data_dir: str) -> Path:
-    """The folder whose disk serves `data_dir`: of a URL, that of the cache of shards. Raises BadInput."""
+    """The folder whose disk serves `data_dir`: of a URL, that of the cache of shards; of a name, that of `datasets`.
+
+    Raises BadInput.
+    """
+    if hugging_face_names.is_hub_name(data_dir):
+        return hugging_face_names.cache_folder()
     return shard_cache_home() if is_url(data_dir) else Path(data_dir)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 import yaml
 
-from gputrain.engine.common import renamed_names
+from gputrain.engine.common import hugging_face_names, renamed_names
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.numbers import has_thousands_point, number, why_no_number
 from gputrain.engine.common.remote_urls import without_secrets
@@ -217,9 +217,11 @@ def parse_override(argument: str) -> tuple[str, Any]:
 def parse_overrides(arguments: Iterable[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The settings of ``setting=value`` arguments, checked, and a note for each old name among them.
 
+    ``dataset=hf:NAME@TRAIN,VAL`` stands for several, see `hugging_face_names`.
+
     Raises BadInput naming the argument.
     """
-    arguments = list(arguments)
+    arguments = [part for argument in arguments for part in hugging_face_names.with_split_settings(argument)]
     names = {argument.partition("=")[0].strip(): plain(without_secrets(argument), 60) for argument in arguments}
     return dict(map(parse_override, arguments)), tuple(renamed_names.renamed_notes(names))
 

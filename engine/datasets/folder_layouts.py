@@ -18,6 +18,8 @@ CIFAR_META = "batches.meta"
 CIFAR_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 CIFAR_TEST = ("test_batch",)
 BIWI_PICTURE, BIWI_POSE = "_rgb.png", "_pose.txt"
+IMAGENET = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
+"""ImageNet's archives, for the values of `train_split` and `val_split`; another value names a tar file."""
 STREAMS = ("high", "low")
 """Folders of a clip that exists in two qualities; each has its own encoder."""
 CLIP_CLASSES = 2

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.hugging_face_names import is_hub_name
 from gputrain.engine.common.remote_urls import is_url
-from gputrain.engine.configuration.sections.data_settings import SHARDED
+from gputrain.engine.configuration.sections.data_settings import REMOTE, SHARDED
 from gputrain.engine.datasets import folder_layouts, image_files, label_files
 from gputrain.engine.datasets.label_files import LabelledFiles
 
@@ -27,8 +28,10 @@ class _TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
 
 def missing_data(values: Mapping[str, Any], seconds: float = CHECK_SECONDS) -> tuple[str, ...]:
     """Errors of the settings' data folder that are found in `seconds`; empty if there are none."""
-    if is_url(values["data_dir"]) and values["dataset"] not in (*SHARDED, "custom"):
-        return (f"data_dir: a URL is read for shards alone ({', '.join(f'dataset={name}' for name in SHARDED)})",)
+    if is_url(values["data_dir"]) and values["dataset"] not in (*REMOTE, "custom"):
+        return (f"data_dir: a URL is read for shards alone ({', '.join(f'dataset={name}' for name in REMOTE)})",)
+    if is_hub_name(values["data_dir"]) and values["dataset"] not in ("hf", "custom"):
+        return (f"data_dir: {values['data_dir']} is the name of a data set of Hugging Face: set dataset=hf",)
     check = _CHECKS.get(values["dataset"])
     if check is None or not values["data_dir"]:
         return ()

@@ -1,4 +1,4 @@
-"""Reader of numeric arrays in MATLAB's MAT-files of level 5, the format of head-pose annotations.
+"""Reader of MATLAB's MAT-files of level 5: numeric arrays (head-pose annotations), and tables (ImageNet's classes).
 
 Written from MathWorks' "MAT-File Format" (level 5): a header of 128 bytes, then elements of a tag and data, each padded
 to eight bytes; a variable is an element of elements, and may be compressed by zlib. Only requested variables are
@@ -22,6 +22,11 @@ _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f
 """NumPy types by the format's type number."""
 _NUMERIC_CLASSES = range(6, 16)
 """Classes of arrays that hold numbers: double to uint64."""
+_STRUCT_CLASS, _CHAR_CLASS = 2, 4
+_UTF8 = 16
+_TEXTS = {4: "utf-16-{}", 17: "utf-16-{}", 18: "utf-32-{}"}
+"""Encodings of texts by the format's type number; others are UTF-8."""
+_DAMAGE = (struct.error, zlib.error, ValueError, KeyError, StopIteration)
 _START = 256
 """Leading bytes of a compressed variable that contain its name."""
 
@@ -33,18 +38,79 @@ class BadMatFile(ValueError):  # noqa: N818 - reads as what it is
 def read(path: Path, names: Collection[str]) -> dict[str, npt.NDArray[Any]]:
     """The real numeric arrays called `names` that the file has, by name. Raises BadMatFile or OSError."""
     data = path.read_bytes()
-    if len(data) < _HEADER or data[126:128] not in (b"IM", b"MI"):
-        raise BadMatFile("not a MAT-file of level 5 (save it with -v7 or older)")
-    order = "<" if data[126:128] == b"IM" else ">"
+    order = _byte_order(data)
     found: dict[str, npt.NDArray[Any]] = {}
     try:
-        for kind, content in _elements(data[_HEADER:], order):
-            variable = _unpacked(content, names, order) if kind == _COMPRESSED else content if kind == _MATRIX else b""
-            if variable:
-                _take(variable, names, order, found)
-    except (struct.error, zlib.error, ValueError, KeyError, StopIteration) as error:
+        for variable in _variables(data, names, order):
+            _take(variable, names, order, found)
+    except _DAMAGE as error:
         raise BadMatFile(f"damaged: {error}") from None
     return found
+
+
+def read_table(data: bytes, name: str) -> list[dict[str, str | float]]:
+    """The rows of the struct array called `name` in a file's content: by field, texts and single real numbers.
+
+    Fields of other types are left out. Raises BadMatFile, also if there is no such variable.
+    """
+    order = _byte_order(data)
+    try:
+        for variable in _variables(data, (name,), order):
+            rows = _rows(variable, name, order)
+            if rows is not None:
+                return rows
+    except (*_DAMAGE, UnicodeError) as error:
+        raise BadMatFile(f"damaged: {error}") from None
+    raise BadMatFile(f"it has no table '{name}'")
+
+
+def _byte_order(data: bytes) -> str:
+    if len(data) < _HEADER or data[126:128] not in (b"IM", b"MI"):
+        raise BadMatFile("not a MAT-file of level 5 (save it with -v7 or older)")
+    return "<" if data[126:128] == b"IM" else ">"
+
+
+def _variables(data: bytes, names: Collection[str], order: str) -> Iterator[bytes]:
+    """The variables, without their tags; compressed ones only if they are in `names`."""
+    for kind, content in _elements(data[_HEADER:], order):
+        variable = _unpacked(content, names, order) if kind == _COMPRESSED else content if kind == _MATRIX else b""
+        if variable:
+            yield variable
+
+
+def _rows(variable: bytes, wanted: str, order: str) -> list[dict[str, str | float]] | None:
+    """The rows of a variable; None if it has another name, or is no struct array."""
+    parts = _elements(variable, order)
+    flags = struct.unpack(f"{order}II", next(parts)[1])[0]
+    shape = np.frombuffer(next(parts)[1], f"{order}i4")
+    name = next(parts)[1].decode("latin1")
+    if name != wanted or flags & 0xFF != _STRUCT_CLASS:
+        return None
+    (width,) = struct.unpack(f"{order}i", next(parts)[1])
+    packed = next(parts)[1]
+    fields = [packed[at : at + width].split(b"\0")[0].decode("latin1") for at in range(0, len(packed), width)]
+    rows: list[dict[str, str | float]] = []
+    for _ in range(int(np.prod(shape))):
+        values = {field: _value(next(parts)[1], order) for field in fields}
+        rows.append({field: value for field, value in values.items() if value is not None})
+    return rows
+
+
+def _value(matrix: bytes, order: str) -> str | float | None:
+    """The text or number of a field; None for anything else."""
+    if not matrix:
+        return None
+    parts = _elements(matrix, order)
+    kind = struct.unpack(f"{order}II", next(parts)[1])[0] & 0xFF
+    size = int(np.prod(np.frombuffer(next(parts)[1], f"{order}i4")))
+    next(parts)  # no name
+    if kind == _CHAR_CLASS:
+        stored, content = next(parts, (_UTF8, b""))
+        return content.decode(_TEXTS.get(stored, "utf-8").format("le" if order == "<" else "be"))
+    if kind not in _NUMERIC_CLASSES or size != 1:
+        return None
+    stored, content = next(parts)
+    return float(np.frombuffer(content, order + _NUMBERS[stored])[0])
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from gputrain.engine import common
+from gputrain.engine.common.remote_urls import is_path
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.hardware.machine import inspect_machine
@@ -108,8 +109,11 @@ def _digest_of_files(files: Iterable[Path], folder: Path) -> str:
 
 
 def _data(config: RunConfig) -> tuple[int, str, str]:
-    """Number and digest of the first names in the data folder, breadth first, and why it can't be read."""
-    if not config.data.data_dir or config.data.dataset == "demo":
+    """Number and digest of the first names in the data folder, breadth first, and why it can't be read.
+
+    Data by a URL or a name have no folder that ranks could compare.
+    """
+    if not config.data.data_dir or config.data.dataset == "demo" or not is_path(config.data.data_dir):
         return 0, "", ""
     found, count = hashlib.sha256(), 0
     try:

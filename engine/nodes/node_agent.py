@@ -17,10 +17,10 @@ import msgspec
 
 from gputrain.engine import events
 from gputrain.engine.common.files import cache_home, state_home
+from gputrain.engine.common.remote_urls import is_path
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.events import NodeSample
 from gputrain.engine.events.commands import StopCommand, encode_command
 from gputrain.engine.nodes import node_messages, rank_server
 from gputrain.engine.nodes.agent_meeting import AgentMeeting
@@ -132,7 +132,7 @@ class NodeAgent:
     def _send_event(self, event: bytes) -> None:
         self._send(FromRank(event=event))
 
-    def _send_sample(self, sample: NodeSample) -> None:
+    def _send_sample(self, sample: events.NodeSample) -> None:
         if self._ranks is not None:
             self._send_event(events.encode(sample))
 
@@ -162,8 +162,6 @@ class NodeAgent:
                 self._leaving = True
                 if self._own is not None and not keep:
                     shutil.rmtree(self._own.directory, ignore_errors=True)
-            case _:
-                pass
 
     def _prepare(self, begin: Begin) -> None:
         self._begin = begin
@@ -184,7 +182,7 @@ class NodeAgent:
         except OSError as error:
             where = plain(str(error.filename or ""), 200)
             problem = f"{where}: {error.strerror}; set GPUTRAIN_HOME there to a folder that can be written"
-        if begin.data_dir and not Path(begin.data_dir).exists():
+        if begin.data_dir and is_path(begin.data_dir) and not Path(begin.data_dir).exists():
             problem = f"data_dir: {plain(begin.data_dir, 200)} does not exist there"
         ready = this_node(shared=self._shared, problem=problem)
         if begin.imported and not ready.problem:

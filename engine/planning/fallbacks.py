@@ -187,6 +187,8 @@ def _without_effect(draft: PlanDraft) -> None:
         draft.change("cache", "none", f"{values['cache']} has no effect: {UNCACHED[values['dataset']]}")
     if values["shuffle"] == "shards" and values["dataset"] not in SHARDED:
         draft.change("shuffle", "global", f"shards has no effect: dataset={values['dataset']} has none")
+    if values["shuffle"] == "shards" and values["dataset"] == "imagenet":
+        draft.change("shuffle", "global", "the images of ImageNet's tars are sorted by class")
     if values["loader"] == "threads" and values["dataset"] == "custom":
         why = "a custom data set is read by torch's DataLoader, whose workers are processes"
         draft.change("loader", "auto", f"threads has no effect: {why}")

@@ -53,6 +53,8 @@ RATIOS = {
     "tfrecord_vs_folder": ("tfrecord", "folder"),
     "vs_litdata": ("litdata", "litdata_package"),
     "vs_mosaicml": ("mds", "mosaicml"),
+    "arrow_vs_folder": ("arrow", "folder"),
+    "arrow_vs_hf_datasets": ("arrow", "hf_datasets"),
 }
 COLD = "cold_tar_vs_cold_folder"
 SEEK_SECONDS = 0.008
@@ -113,6 +115,11 @@ def mds(setting: Setting) -> Pass:
     return _epochs(setting, _sharded(setting, "mds", "mds"))
 
 
+def arrow(setting: Setting) -> Pass:
+    """Arrow files as `datasets` prepares them: images by offset."""
+    return _epochs(setting, _sharded(setting, "hf", "arrow"))
+
+
 def litdata(setting: Setting) -> Pass:
     """Chunks of LitData, random access."""
     return _epochs(setting, _sharded(setting, "litdata", "litdata"))
@@ -159,6 +166,7 @@ CONTENDERS = (
     Contender("mds", "gputrain, MDS", "antialiased", mds),
     Contender("litdata", "gputrain, LitData", "antialiased", litdata),
     Contender("tfrecord", "gputrain, TFRecord", "antialiased", tfrecord),
+    Contender("arrow", "gputrain, Arrow files of datasets", "antialiased", arrow),
     Contender("webdataset", "webdataset, Pillow", "antialiased", peers.webdataset),
     Contender("hf_datasets", "Hugging Face datasets, Pillow", "antialiased", peers.hf_datasets),
     Contender("litdata_package", "LitData, torchvision", "antialiased", peers.litdata),
@@ -204,7 +212,19 @@ def prepare(setting: Setting, shard_bytes: int) -> str:
         pq = import_module("pyarrow.parquet")
         for path in (setting.scratch / "parquet").glob("*.parquet"):
             pq.write_table(pq.read_table(path), compressed / path.name, compression="snappy", row_group_size=100)
+        _write_arrow(sorted(compressed.glob("train-*.parquet")), setting.scratch / "arrow")
     return reason
+
+
+def _write_arrow(parquets: list[Path], to: Path) -> None:
+    """The same rows as Arrow streams, in the layout of the cache of `datasets`."""
+    pa, pq = import_module("pyarrow"), import_module("pyarrow.parquet")
+    to.mkdir(exist_ok=True)
+    for number, path in enumerate(parquets):
+        table = pq.read_table(path)
+        with pa.ipc.new_stream(to / f"photos-train-{number:05d}-of-{len(parquets):05d}.arrow", table.schema) as writer:
+            writer.write_table(table, max_chunksize=100)
+    (to / "dataset_info.json").write_text('{"splits": {"train": {}}}')
 
 
 def compare_cold(setting: Setting, rounds: int) -> tuple[dict[str, Result], str]:
@@ -257,7 +277,7 @@ def main() -> None:
             key: {
                 "images_per_second": result.per_second,
                 "images_per_cpu_second": result.per_cpu_second,
-                "reason": result.reason or (reason if key in ("parquet", "snappy") else ""),
+                "reason": result.reason or (reason if key in ("parquet", "snappy", "arrow") else ""),
             }
             for key, result in results.items()
         }

@@ -12,8 +12,8 @@ from loader_peers import Setting
 from numpy.lib import format as npy
 
 from gputrain.engine.configuration import settings
+from gputrain.engine.datasets.shard_formats.shard_scan import COLUMNS
 from gputrain.engine.datasets.shards import shard_index, shard_split
-from gputrain.engine.datasets.shards.shard_scan import COLUMNS
 
 _ENTRIES = 10_000_000
 _OPEN = """

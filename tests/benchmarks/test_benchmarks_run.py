@@ -58,8 +58,8 @@ def test_many_ranks() -> None:
 
 
 def test_distributed() -> None:
-    small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
-    small = (*small, "--repeats", "1", "--scaling-steps", "2")
+    size = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
+    small = (*size, "--repeats", "1", "--scaling-steps", "2")
     found = answer(str(HERE / "distributed.py"), "--json", *small, "--only", "ours", "ddp", "ours_alone")
     for key in ("ours", "ddp", "ours_alone"):
         assert found["figures"][key]["images_per_second"] > 0, found
@@ -82,10 +82,9 @@ def test_checkpoint() -> None:
 
 def test_shards(tmp_path: Path) -> None:
     small = ("--images", "128", "--rounds", "1", "--workers", "1", "--shard-mib", "2", "--folder", str(tmp_path))
-    found = answer(
-        str(HERE / "shards.py"), "--json", *small, "--only", "folder", "tar", "parquet", "mds", "litdata", "tfrecord"
-    )
-    for key in ("folder", "tar", "parquet", "mds", "litdata", "tfrecord"):
+    keys = ("folder", "tar", "parquet", "mds", "litdata", "tfrecord", "arrow")
+    found = answer(str(HERE / "shards.py"), "--json", *small, "--only", *keys)
+    for key in keys:
         assert found["figures"][key]["images_per_second"] > 0, found
     assert found["ratios"]["tar_vs_folder"] > 0
     assert found["ratios"]["tar_vs_webdataset"] is None

@@ -43,7 +43,7 @@ def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture[str])
         assert [word for word in rest if word.startswith("-")] == [], words
         for override in (*getattr(options, "overrides", ()), *rest):
             if "=" in override and override != "name=value":
-                settings.parse_override(override)
+                settings.parse_overrides([override])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(REPOSITORY)) for page in PAGES])

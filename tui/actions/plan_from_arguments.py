@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gputrain.engine.common import remote_urls
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.hugging_face_names import is_hub_name
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config_with_notes
 from gputrain.engine.estimates import calibration_store
@@ -46,7 +47,8 @@ def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | No
     saved, renamed = read_config_with_notes(Path(options.config))
     config = settings.flatten(saved)
     if data_dir:
-        layout = {"dataset": "imagefolder"} if config["dataset"] == "demo" else {}
+        usual = "hf" if is_hub_name(data_dir) else "imagefolder"
+        layout = {"dataset": usual} if config["dataset"] == "demo" else {}
         overrides = {"data_dir": data_dir, **layout, **overrides}
     layers = [SettingsLayer(Path(options.config).name, config), SettingsLayer("you", overrides, own=True)]
     own = {settings.find(name).name: settings.check(settings.find(name), value) for name, value in overrides.items()}

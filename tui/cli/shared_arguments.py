@@ -21,7 +21,9 @@ def add_choice(command: argparse.ArgumentParser) -> None:
         "--profile", help="hardware profile (list: gputrain-tui profiles; default: the best match for this machine)"
     )
     command.add_argument("--preset", help="conservative, balanced or aggressive (default: set by the profile)")
-    command.add_argument("--data", metavar="DIR", help="data folder, or URL of shards, instead of the recipe's")
+    command.add_argument(
+        "--data", metavar="DIR", help="data folder, URL of shards, or hf:NAME in place of the recipe's"
+    )
     command.add_argument(
         "--hosts", metavar="A,B", help="train on these machines over ssh, each [user@]host[:port] (the setting hosts)"
     )

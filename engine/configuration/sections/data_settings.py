@@ -19,8 +19,10 @@ INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 CropMode = Literal["center", "squash"]
 """How validation images become square, see `DataConfig.crop_mode`."""
 CROP_MODES: tuple[CropMode, ...] = ("center", "squash")
-SHARDED = ("webdataset", "parquet", "mds", "litdata", "tfrecord")
-"""Values of `dataset` whose images lie in shards."""
+REMOTE = ("webdataset", "parquet", "mds", "litdata", "tfrecord")
+"""Values of `dataset` whose `data_dir` may be a URL."""
+SHARDED = (*REMOTE, "hf", "imagenet")
+"""Values of `dataset` whose images lie in shards: many in one file."""
 UNCACHED = {
     "cifar10": "the images are already in memory",
     "custom": "a custom data set is not cached; cache prepared samples in the data set itself",
@@ -40,6 +42,8 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "mds",
             "litdata",
             "tfrecord",
+            "hf",
+            "imagenet",
             "cifar10",
             "300wlp",
             "biwi",
@@ -48,14 +52,15 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ],
         Meta(
             description="layout of the data: demo is generated once, imagefolder has one folder per class, "
-            "webdataset, parquet, mds (MosaicML Streaming), litdata and tfrecord are shards"
+            "webdataset, parquet, mds (MosaicML Streaming), litdata and tfrecord are shards, hf is data of Hugging "
+            "Face's datasets (hf:NAME:CONFIG@TRAIN,VAL on the command line), imagenet has the tars of ILSVRC2012"
         ),
     ] = "demo"
     data_dir: Annotated[
         str,
         Meta(
-            description="folder of the data, or URL of shards (s3://, gs://, hf://, https://); empty: the demo data "
-            "set in the cache folder",
+            description="folder of the data, URL of shards (s3://, gs://, hf://, https://), or hf:NAME[:CONFIG]; "
+            "empty: the demo data set in the cache folder",
             extra={"parse": remote_urls.checked_setting},
         ),
     ] = ""
@@ -66,10 +71,12 @@ class DataConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str, Meta(description="folder to import custom data sets and models from; empty: the current folder at launch")
     ] = ""
     train_split: Annotated[
-        str, Meta(min_length=1, description="sub-folder of data_dir to train on, or pattern of shards (train-*.tar)")
+        str,
+        Meta(min_length=1, description="sub-folder of data_dir, split, or pattern of shards (train-*.tar) to train on"),
     ] = "train"
     val_split: Annotated[
-        str, Meta(description="sub-folder of data_dir to validate on, or pattern of shards; empty: no validation")
+        str,
+        Meta(description="sub-folder of data_dir, split, or pattern of shards to validate on; empty: none"),
     ] = "val"
     image_key: Annotated[
         str,

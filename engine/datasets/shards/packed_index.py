@@ -8,9 +8,9 @@ from typing import Any
 
 from gputrain.engine.common import files
 from gputrain.engine.datasets.remote_shards import remote_listing
-from gputrain.engine.datasets.shards import shard_scan
-from gputrain.engine.datasets.shards.shard_scan import ShardPart, ShardScan
-from gputrain.engine.datasets.shards.tar_samples import AUTO
+from gputrain.engine.datasets.shard_formats import shard_scan
+from gputrain.engine.datasets.shard_formats.shard_scan import ShardPart, ShardScan
+from gputrain.engine.datasets.shard_formats.tar_samples import AUTO
 
 SUFFIX = ".index"
 _FORMAT = 1

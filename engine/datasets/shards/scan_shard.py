@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.datasets.folder_layouts import shown
 from gputrain.engine.datasets.record_files.chunk_samples import scan_chunk
 from gputrain.engine.datasets.record_files.listed_shards import chosen_fields
 from gputrain.engine.datasets.record_files.tfrecord_samples import scan_tfrecord
-from gputrain.engine.datasets.shards import parquet_rows, tar_samples
-from gputrain.engine.datasets.shards.shard_patterns import shown
-from gputrain.engine.datasets.shards.shard_scan import ShardScan
+from gputrain.engine.datasets.shard_formats import arrow_rows, imagenet_tars, parquet_rows, tar_samples
+from gputrain.engine.datasets.shard_formats.shard_scan import ShardScan
 from gputrain.engine.datasets.shards.shard_set import ShardSet
 
 
@@ -22,6 +22,10 @@ def scan_shard(shards: ShardSet, number: int, path: str, on_found: Callable[[int
             return ShardScan().take(scan_chunk(path, name, shards.listed[number], *keys, on_found))
         if shards.dataset == "tfrecord":
             return ShardScan().take(scan_tfrecord(path, name, *keys, on_found))
+        if shards.dataset == "imagenet":
+            return imagenet_tars.scan_imagenet(path, shards.labels_file, on_found)
+        if shards.dataset == "hf":
+            return arrow_rows.scan_arrow(path, *keys, on_found)
         if shards.dataset == "parquet":
             return parquet_rows.scan_parquet(path, *keys, on_found)
         return tar_samples.scan_tar(path, *keys, on_found)
@@ -44,6 +48,10 @@ def check_first(shards: ShardSet) -> None:
             return
         elif shards.dataset == "tfrecord":
             next(scan_tfrecord(path, name, *keys, _no_progress), None)
+        elif shards.dataset == "imagenet":
+            return  # `imagenet_tars.archive_of` looked into it
+        elif shards.dataset == "hf":
+            arrow_rows.check_columns(path, *keys)
         elif shards.dataset == "parquet":
             parquet_rows.check_columns(path, *keys)
         else:

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -25,13 +24,14 @@ import numpy.typing as npt
 
 from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.datasets.folder_layouts import shown
 from gputrain.engine.datasets.remote_shards import remote_listing
 from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged, RemoteFileDamaged
 from gputrain.engine.datasets.remote_shards.remote_shard_files import RemoteShardFiles, packing_of, wanted_of
-from gputrain.engine.datasets.shards import packed_index, shard_scan
+from gputrain.engine.datasets.shard_formats import shard_scan
+from gputrain.engine.datasets.shard_formats.shard_scan import COLUMNS, ScanProgress, ShardPart, ShardScan
+from gputrain.engine.datasets.shards import packed_index
 from gputrain.engine.datasets.shards.scan_shard import scan_shard
-from gputrain.engine.datasets.shards.shard_patterns import shown
-from gputrain.engine.datasets.shards.shard_scan import COLUMNS, ShardPart, ShardScan
 from gputrain.engine.datasets.shards.shard_set import ShardSet, ShardStat
 
 FORMAT = 1
@@ -40,7 +40,6 @@ FACTS = "index.json"
 _THREADS = 8
 """Shards that are scanned at once: on a network file system most of the time is waiting."""
 _POLL_SECONDS = 0.2
-
 OnFound = Callable[[int], None]
 """Called repeatedly with the images found so far; may raise to stop the scan."""
 
@@ -96,13 +95,20 @@ def _key(shards: ShardSet, stats: Sequence[ShardStat]) -> str:
         described.append(shards.root)
     if shards.listed:
         described.append([shard[1:] for shard in shards.listed])
+    described += _labels_stat(shards)
     return hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _labels_stat(shards: ShardSet) -> list[int]:
+    """Size and time of the file with the classes; empty if there is none."""
+    return [*_stat(shards.labels_file)] if shards.labels_file else []
 
 
 def _part_path(shards: ShardSet, number: int, stat: ShardStat) -> Path:
     described: list[Any] = [FORMAT, shards.dataset, shards.image_key, shards.label_key, shards.paths[number], *stat]
     if shards.listed:
         described.append(shards.listed[number][1:])
+    described += _labels_stat(shards)
     key = hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return home() / "parts" / f"{key}.npz"
 
@@ -121,27 +127,8 @@ def _one_builder(folder: Path, on_found: OnFound) -> Iterator[None]:
         yield
 
 
-class _Progress:
-    """Images found so far by all threads, and the order to stop."""
-
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-        self._found: dict[str, int] = {}
-
-    def of(self, path: str) -> Callable[[int], None]:
-        def found(count: int) -> None:
-            if self.stopped.is_set():
-                raise InterruptedError("the scan was stopped")
-            self._found[path] = count
-
-        return found
-
-    def total(self) -> int:
-        return sum(list(self._found.values()))
-
-
 def _scan(shards: ShardSet, stats: Sequence[ShardStat], on_found: OnFound) -> list[ShardPart]:
-    progress = _Progress()
+    progress = ScanProgress()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="shards") as pool:
         jobs: list[Future[ShardPart]] = [
             pool.submit(_part, shards, number, stat, progress) for number, stat in enumerate(stats)
@@ -160,7 +147,7 @@ def _scan(shards: ShardSet, stats: Sequence[ShardStat], on_found: OnFound) -> li
     return [job.result() for job in jobs]
 
 
-def _part(shards: ShardSet, number: int, stat: ShardStat, progress: _Progress) -> ShardPart:
+def _part(shards: ShardSet, number: int, stat: ShardStat, progress: ScanProgress) -> ShardPart:
     """A shard's part, from an earlier scan or a new one."""
     path = shards.paths[number]
     kept, found = _part_path(shards, number, stat), progress.of(path)

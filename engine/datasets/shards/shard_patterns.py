@@ -14,6 +14,7 @@ from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.remote_urls import checked, is_url
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.folder_layouts import IMAGENET, shown
 from gputrain.engine.datasets.record_files import split_index
 from gputrain.engine.datasets.remote_shards import remote_listing
 
@@ -122,12 +123,16 @@ def layout_of(data_dir: str, train_split: str) -> str:
     if is_url(data_dir):
         return remote_layout_of(data_dir, train_split)
     home = files.expand_user(data_dir)
+    from gputrain.engine.datasets.hugging_face import arrow_splits  # not for every command
+
+    if arrow_splits.has_arrow_data(home):
+        return "hf"
     if listed := split_index.layout_of(data_dir, train_split):
         return listed
     split = home / train_split
     if split.is_dir() and any(entry.is_dir() for entry in split.iterdir()):
         return ""
-    return has_shards(home)
+    return "imagenet" if (home / IMAGENET["train"]).is_file() else has_shards(home)
 
 
 def has_shards(folder: Path) -> str:
@@ -261,8 +266,3 @@ def _no_match(home: Path, split: str, suffix: str, setting: str) -> BadInput:
     there = sorted(path.name for path in home.glob("*") if path.is_dir() or is_shard(path.name, suffix))
     has = f"it has {', '.join(plain(name, 60) for name in there[:8])}" if there else "it has none"
     return BadInput(f"{text}; {has}; {setting} takes a pattern ({setting}='train-*{suffix}'), a folder, or a beginning")
-
-
-def shown(path: str | Path) -> str:
-    """A path as text for a terminal."""
-    return plain(os.fspath(path), 300)

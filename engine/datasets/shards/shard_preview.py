@@ -13,8 +13,10 @@ import numpy as np
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.datasets.class_folder_count import TimeLimitReached
+from gputrain.engine.datasets.hugging_face.prepared_datasets import NotPrepared
 from gputrain.engine.datasets.remote_shards import remote_listing, retries
-from gputrain.engine.datasets.shards import parquet_page_cost, scan_shard, shard_index, shard_patterns, shard_split
+from gputrain.engine.datasets.shard_formats import parquet_page_cost
+from gputrain.engine.datasets.shards import scan_shard, shard_index, shard_patterns, shard_split
 from gputrain.engine.datasets.shards.shard_set import ShardSet
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages, ShardFault
 from gputrain.engine.estimates.host_memory import DataFacts
@@ -68,7 +70,11 @@ def check_shards(values: Mapping[str, Any], _deadline: float) -> None:
     for setting in ("train_split", "val_split"):
         if not values[setting]:
             continue
-        scan_shard.check_first(shard_split.shard_set(SimpleNamespace(**values), values[setting], setting))
+        try:
+            shards = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting)
+        except NotPrepared:
+            return  # the run has it prepared
+        scan_shard.check_first(shards)
 
 
 def page_warning(values: Mapping[str, Any]) -> str:
@@ -113,24 +119,27 @@ def _count(values: Mapping[str, Any], deadline: float) -> DataFacts:
         # Their index says the numbers; to look into them, they would have to be fetched.
         size = sum(stat.size for stat in shard_index.shard_stats(train))
         return DataFacts(_listed(train), 0 if val is None else _listed(val), size)
-    images = _images(train, still_time)
+    images = _images(train, "train_split", still_time)
     size = sum(shard["size"] for shard in images.shards)
-    val_images = 0 if val is None else len(_images(val, still_time))
+    val_images = 0 if val is None else len(_images(val, "val_split", still_time))
     return DataFacts(len(images), val_images, size, _short_side(images, deadline))
 
 
 def _shards(values: Mapping[str, Any], setting: str) -> ShardSet:
-    return shard_split.shard_set(SimpleNamespace(**values), values[setting], setting)
+    try:
+        return shard_split.shard_set(SimpleNamespace(**values), values[setting], setting)
+    except NotPrepared:
+        raise TimeLimitReached from None
 
 
 def _listed(shards: ShardSet) -> int:
     return sum(shard.samples for shard in shards.listed)
 
 
-def _images(shards: ShardSet, on_found: Callable[[int], None]) -> ShardedImages:
+def _images(shards: ShardSet, setting: str, on_found: Callable[[int], None]) -> ShardedImages:
     if shards.is_remote and shard_index.find_index(shards) is None:
         raise TimeLimitReached
-    return ShardedImages(shard_index.ensure_index(shards, on_found), shards.root, shards.cache_bytes)
+    return shard_split.images_of(shards, setting, on_found)
 
 
 def _short_side(images: ShardedImages, deadline: float) -> float | None:

@@ -23,7 +23,7 @@ class ShardSet:
     """The shards of a split, and how they are read."""
 
     dataset: str
-    """``webdataset``, ``parquet``, ``mds``, ``litdata`` or ``tfrecord``."""
+    """One of `SHARDED`, see the settings."""
     paths: tuple[str, ...]
     image_key: str
     label_key: str
@@ -31,6 +31,10 @@ class ShardSet:
     """Limit of the cache of remote and compressed shards; 0: what the disk has."""
     listed: tuple[ListedShard, ...] = ()
     """What an ``index.json`` says of each shard; empty for formats without one."""
+    labels_file: str = ""
+    """File with the classes of images whose shards have none."""
+    rows: str = ""
+    """The part of the images that is the split, see `row_ranges`; the index is of all."""
 
     @property
     def root(self) -> str:

@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput, did_you_mean
-from gputrain.engine.common.remote_urls import is_url
+from gputrain.engine.common.remote_urls import is_url, local_folder
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import GIB
+from gputrain.engine.datasets.folder_layouts import shown
+from gputrain.engine.datasets.hugging_face import arrow_splits, row_ranges
+from gputrain.engine.datasets.hugging_face.prepared_datasets import OnWait
 from gputrain.engine.datasets.record_files.split_index import LISTED, listed_shards
 from gputrain.engine.datasets.remote_shards import remote_listing
+from gputrain.engine.datasets.shard_formats import imagenet_tars
+from gputrain.engine.datasets.shard_formats.tar_samples import AUTO
 from gputrain.engine.datasets.shards import shard_index
 from gputrain.engine.datasets.shards.shard_index import OnFound
-from gputrain.engine.datasets.shards.shard_patterns import shards_of, shown
+from gputrain.engine.datasets.shards.shard_patterns import shards_of
 from gputrain.engine.datasets.shards.shard_set import ShardSet
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages
 
@@ -43,8 +47,19 @@ class ShardSplit:
     """Samples and files that are no labelled images, by kind."""
 
 
-def shard_set(data: Any, split: str, setting: str) -> ShardSet:
-    """The shards of a split under the section `data` of the settings. Raises BadInput."""
+def shard_set(data: Any, split: str, setting: str, on_wait: OnWait | None = None) -> ShardSet:
+    """The shards of a split under the section `data` of the settings.
+
+    With `on_wait`, a data set of Hugging Face that is not on this machine is prepared; without, NotPrepared is raised.
+    Raises BadInput.
+    """
+    if data.dataset == "hf":
+        name, rows = row_ranges.split_and_rows(split, setting)
+        files = arrow_splits.arrow_files(data.data_dir, name, setting, on_wait)
+        return ShardSet("hf", files, data.image_key, data.label_key, rows=rows)
+    if data.dataset == "imagenet":
+        archive = imagenet_tars.archive_of(data.data_dir, split, setting)
+        return ShardSet("imagenet", (archive.path,), AUTO, AUTO, labels_file=archive.labels)
     limit = int(data.remote_cache_gib * GIB)
     if data.dataset in LISTED:
         listed = tuple(listed_shards(data.data_dir, split, data.dataset, setting))
@@ -52,6 +67,15 @@ def shard_set(data: Any, split: str, setting: str) -> ShardSet:
         return ShardSet(data.dataset, paths, data.image_key, data.label_key, limit, listed)
     paths = tuple(shards_of(data.data_dir, split, data.dataset, setting))
     return ShardSet(data.dataset, paths, data.image_key, data.label_key, limit)
+
+
+def images_of(shards: ShardSet, setting: str, on_found: OnFound) -> ShardedImages:
+    """The images of the shards; the index is built if there is none. Raises BadInput, and what `on_found` raises."""
+    folder = shard_index.ensure_index(shards, on_found)
+    try:
+        return ShardedImages(folder, shards.root, shards.cache_bytes, shards.rows)
+    except BadInput as error:
+        raise BadInput(f"{setting}: {error}") from None
 
 
 def open_split(
@@ -67,8 +91,8 @@ def open_split(
     `classes` are those of the training split. Raises BadInput with the setting, the shard and the remedy, and what
     `on_found` raises.
     """
-    shards = shard_set(data, split, setting)
-    images = ShardedImages(shard_index.ensure_index(shards, on_found), shards.root, shards.cache_bytes)
+    shards = shard_set(data, split, setting, on_found)
+    images = images_of(shards, setting, on_found)
     damage = tuple(f"{plain(one['name'], 200)}: {why}" for one in images.shards for why in one["damage"])
     if not len(images):
         first = f"; {damage[0]}" if damage else f" (image_key={plain(data.image_key, 60)})"
@@ -116,7 +140,7 @@ def _classes(
 def _names_beside(data_dir: str, root: str) -> list[str]:
     """The names in `CLASSES` beside the shards or in the data folder; empty if there is none. Raises BadInput."""
     remote = is_url(root)
-    for folder in dict.fromkeys((root, data_dir if remote else os.fspath(files.expand_user(data_dir)))):
+    for folder in dict.fromkeys((root, data_dir if remote else os.fspath(local_folder(data_dir).expanduser()))):
         path = f"{folder}/{CLASSES}"
         try:
             content = remote_listing.content_of(path) if remote else Path(path).read_bytes()

@@ -6,8 +6,10 @@ The index is memory-mapped: all workers of a machine share one copy, and a worke
 from __future__ import annotations
 
 import bisect
+import hashlib
 import json
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.remote_urls import is_url
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.hugging_face import row_ranges
 from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged, RemoteFileDamaged
 from gputrain.engine.datasets.remote_shards.remote_shard_files import (
     OnDownload,
@@ -24,13 +28,14 @@ from gputrain.engine.datasets.remote_shards.remote_shard_files import (
     packing_of,
     wanted_of,
 )
-from gputrain.engine.datasets.shards import parquet_pages, tar_members
+from gputrain.engine.datasets.shard_formats import parquet_pages, tar_members
+from gputrain.engine.datasets.shard_formats.shard_scan import COLUMNS, LONGEST
 from gputrain.engine.datasets.shards.shard_index import FACTS
-from gputrain.engine.datasets.shards.shard_scan import COLUMNS, LONGEST
 
 _MOST_OPEN = 256
 """Shards that a process keeps open; those above are opened for each image."""
-_SAMPLE = {"parquet": "row", "mds": "sample", "litdata": "sample", "tfrecord": "record"}
+_TAR = ("webdataset", "imagenet")
+_SAMPLE = {"parquet": "row", "hf": "row", "mds": "sample", "litdata": "sample", "tfrecord": "record"}
 """What a sample is called, where it has no name."""
 _CHANGED = "its shard changed after it was indexed; start the run again"
 
@@ -43,33 +48,57 @@ class ShardFault(Exception):  # noqa: N818 - reads as what it is
         self.why = why
 
 
+def _image_at(path: bytes, limit: int) -> bytes:
+    """The bytes of the file that a row names instead of an image. Raises ShardFault."""
+    name = os.fsdecode(path)
+    try:
+        # Non-blocking: a FIFO would wait for a writer forever.
+        handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ShardFault(f"its row names {plain(name, 300)}, which is no regular file")
+            data = file.read(limit)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ShardFault(f"its row names {plain(name, 300)}, which cannot be read: {why}") from None
+    if len(data) >= limit:
+        raise ShardFault(f"its row names {plain(name, 300)}, which has more than the limit of {limit:,} bytes")
+    return data
+
+
 class ShardedImages:
     """The images of a set of shards."""
 
-    def __init__(self, folder: Path, root: str, cache_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, root: str, cache_bytes: int = 0, rows: str = "") -> None:
         """`folder`: the index; `root`: the folder of the shards, or its URL; `cache_bytes`: limit of the cache of
-        remote ones, 0: what the disk has. Raises BadInput if the index cannot be read.
+        remote ones, 0: what the disk has; `rows`: the part that is used, see `row_ranges`.
+
+        Raises BadInput if the index cannot be read, or has no such rows.
         """
-        self._folder, self.root, self._cache_bytes = folder, root, cache_bytes
+        self._folder, self.root, self._cache_bytes, self._rows = folder, root, cache_bytes, rows
         try:
             facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
             # As plain arrays: an item of a memmap takes three times as long.
             columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in COLUMNS}
         except (OSError, ValueError) as error:
             raise BadInput(f"{folder}: the index cannot be read ({error}); remove the folder and start again") from None
-        self.offsets: npt.NDArray[np.uint64] = columns["offsets"]
-        self.lengths: npt.NDArray[np.uint32] = columns["lengths"]
-        self.labels: npt.NDArray[np.int32] = columns["labels"]
-        self._extra: npt.NDArray[np.uint32] = columns["extra"]
         self.shards: list[dict[str, Any]] = facts["shards"]
         """name, size, mtime, images, damage, skipped, codec and levels of each shard; packed, unpacked and exact if an
         index lists them.
         """
+        self._unused = [0] * len(self.shards)
+        """Images of each shard in front of the first that is used."""
+        if rows:
+            columns = self._part(columns, rows)
+        self.offsets: npt.NDArray[np.uint64] = columns["offsets"]
+        self.lengths: npt.NDArray[np.uint32] = columns["lengths"]
+        self.labels: npt.NDArray[np.int32] = columns["labels"]
+        self._extra: npt.NDArray[np.uint32] = columns["extra"]
         self.label_names: list[str] = facts["names"]
         """Class names if the labels are texts."""
         self.schema_classes: list[str] = facts["classes"]
         """Class names that a Parquet schema gives to the numbers."""
-        self._dataset = facts["dataset"]
+        self._dataset: str = facts["dataset"]
         self.starts = np.cumsum([0, *(shard["images"] for shard in self.shards)], dtype=np.int64)
         """(shards + 1,): the index of each shard's first image."""
         self._firsts: list[int] = self.starts.tolist()
@@ -81,14 +110,24 @@ class ShardedImages:
         self.remote: RemoteShardFiles | None = None
         """The shards' files if they come into the cache first: remote ones, and compressed ones."""
         if is_url(root) or any(shard.get("packed") for shard in self.shards):
-            rows = zip(self._paths, self._stats, self.shards, strict=True)
+            listed = zip(self._paths, self._stats, self.shards, strict=True)
             self.remote = RemoteShardFiles(
-                [wanted_of(url, *stat, facts["sha256"], packing_of(facts)) for url, stat, facts in rows],
+                [wanted_of(url, *stat, facts["sha256"], packing_of(facts)) for url, stat, facts in listed],
                 cache_bytes,
             )
 
-    def __reduce__(self) -> tuple[type[ShardedImages], tuple[Path, str, int]]:
-        return ShardedImages, (self._folder, self.root, self._cache_bytes)
+    def _part(self, columns: dict[str, npt.NDArray[Any]], rows: str) -> dict[str, npt.NDArray[Any]]:
+        """The columns of the rows that are used; `shards` then counts these. Raises BadInput."""
+        first, last = row_ranges.bounds(rows, len(columns["offsets"]))
+        end = 0
+        for number, shard in enumerate(self.shards):
+            begin, end = end, end + shard["images"]
+            self._unused[number] = min(max(first - begin, 0), shard["images"])
+            shard["images"] = max(0, min(last, end) - max(first, begin))
+        return {name: column[first:last] for name, column in columns.items()}
+
+    def __reduce__(self) -> tuple[type[ShardedImages], tuple[Path, str, int, str]]:
+        return ShardedImages, (self._folder, self.root, self._cache_bytes, self._rows)
 
     def __del__(self) -> None:
         for handle in getattr(self, "_open", {}).values():
@@ -99,8 +138,15 @@ class ShardedImages:
 
     @property
     def key(self) -> str:
-        """A hash of the shards' names, sizes and times."""
-        return self._folder.name
+        """A hash of the shards' names, sizes and times, and the part that is used."""
+        return f"{self._folder.name}[{self._rows}]" if self._rows else self._folder.name
+
+    def digest(self) -> str:
+        """A hash of all lengths and labels: that of the same shards on any machine, whatever their folder and time."""
+        found = hashlib.sha256(f"{len(self)} {self.label_names} {self.schema_classes}".encode())
+        for column in (self.lengths, self.labels):
+            found.update(np.ascontiguousarray(column).data)
+        return found.hexdigest()
 
     def shard_of(self, index: int) -> int:
         """The number of an image's shard."""
@@ -113,13 +159,16 @@ class ShardedImages:
     def place(self, index: int) -> str:
         """Where an image is, for errors: found without reading the shard."""
         shard = self.shard_of(index)
-        return f"{self._paths[shard]} (image {index - int(self.starts[shard])})"
+        return f"{self._paths[shard]} (image {self._row(shard, index)})"
+
+    def _row(self, shard: int, index: int) -> int:
+        return index - self._firsts[shard] + self._unused[shard]
 
     def name(self, index: int) -> str:
         """An image's name: that of its shard, and of the file in it or its row. Reads the shard."""
         shard = self.shard_of(index)
-        row = index - int(self.starts[shard])
-        member = self._member_name(shard, index) if self._dataset == "webdataset" else f"{_SAMPLE[self._dataset]} {row}"
+        row = self._row(shard, index)
+        member = self._member_name(shard, index) if self._dataset in _TAR else f"{_SAMPLE[self._dataset]} {row}"
         return f"{self.shards[shard]['name']}/{member or f'image {row}'}"
 
     def _member_name(self, shard: int, index: int) -> str:
@@ -157,6 +206,8 @@ class ShardedImages:
         found = os.stat(self._paths[shard])  # noqa: PTH116 - for every image
         if (found.st_size, found.st_mtime_ns) != self._stats[shard]:
             raise ShardFault(_CHANGED)
+        if self._dataset == "hf" and self._extra[index]:
+            return _image_at(data, limit)
         return data
 
     def _read_remote(self, remote: RemoteShardFiles, shard: int, index: int, on_download: OnDownload) -> bytes:

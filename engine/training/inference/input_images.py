@@ -26,7 +26,7 @@ from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.head_pose import HeadPose
 from gputrain.engine.training.tasks.task import Task
 
-_CLASSES = ("demo", "imagefolder", "cifar10", *SHARDED)
+_CLASSES = ("demo", "imagefolder", *SHARDED, "cifar10")
 _HEADS = ("300wlp", "biwi")
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from dataclasses import dataclass
 
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.remote_urls import is_path
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.bad_image_list import BadImages
@@ -114,4 +118,21 @@ def _data(config: RunConfig, ranks: SingleProcess, reporter: EventReporter, cont
     found = reader_registry.open_dataset(config, reporter, control)
     if ranks.is_main_process:
         ranks.all_reduce_max(())
+    require_same_images(found.train, config, ranks)
     return found
+
+
+def require_same_images(images: ImageSet, config: RunConfig, ranks: SingleProcess) -> None:
+    """Raises BadInput on all ranks if they have other images; all call it.
+
+    For data by a name or a URL, of which each machine has its own copy: the check of the nodes compares folders.
+    """
+    if ranks.count == 1 or images.shards is None or is_path(config.data.data_dir):
+        return
+    found = ranks.gather((platform.node(), images.shards.digest()))
+    first = found[0]
+    other = next((one for one in found if one[1] != first[1]), None)
+    if other is not None:
+        one, two = (plain(host, 80) for host, _ in (other, first))
+        text = f"data_dir: {one} has another version of {config.data.data_dir} than {two}"
+        raise BadInput(f"{text}: all machines need the same one")

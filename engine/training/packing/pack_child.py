@@ -18,9 +18,9 @@ _BAD_NAMED = 20
 def _work(order: PackOrder, reporter: EventReporter, control: TrainerControl, tell: ProgressCallback) -> PackedShards:
     from gputrain.engine.datasets.bad_image_list import bad_image_limit
     from gputrain.engine.datasets.image_set import ImageSet
+    from gputrain.engine.datasets.shard_formats.tar_samples import AUTO
     from gputrain.engine.datasets.shards import shard_index, shard_split
     from gputrain.engine.datasets.shards.shard_set import ShardSet
-    from gputrain.engine.datasets.shards.tar_samples import AUTO
     from gputrain.engine.training.packing.pack_images import SplitPacker
     from gputrain.engine.training.readers import reader_registry
     from gputrain.engine.training.tasks.classification import Classification

@@ -22,9 +22,10 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets import image_files
+from gputrain.engine.datasets.folder_layouts import shown
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.datasets.shards import packed_index
-from gputrain.engine.datasets.shards.shard_patterns import SUFFIXES, shown
+from gputrain.engine.datasets.shards.shard_patterns import SUFFIXES
 from gputrain.engine.imaging import jpeg_header
 from gputrain.engine.jobs.pack_shards import PackOrder
 from gputrain.engine.training.packing.shard_writers import PackedImage, ParquetWriter, ShardWriter, TarWriter, verify

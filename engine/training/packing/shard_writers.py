@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.datasets.shards import parquet_rows, tar_samples
-from gputrain.engine.datasets.shards.parquet_columns import pyarrow_parquet
-from gputrain.engine.datasets.shards.shard_patterns import shown
-from gputrain.engine.datasets.shards.shard_scan import ShardScan
-from gputrain.engine.datasets.shards.tar_samples import AUTO
+from gputrain.engine.datasets.folder_layouts import shown
+from gputrain.engine.datasets.shard_formats import parquet_rows, tar_samples
+from gputrain.engine.datasets.shard_formats.parquet_columns import pyarrow_parquet
+from gputrain.engine.datasets.shard_formats.shard_scan import ShardScan
+from gputrain.engine.datasets.shard_formats.tar_samples import AUTO
 
 _GROUP_BYTES = 32 << 20
 """Images of a row group: what a reader of whole row groups holds in memory."""

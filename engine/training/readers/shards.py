@@ -8,7 +8,8 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.bad_image_list import bad_image_limit
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.datasets.shards import parquet_page_cost, shard_split
+from gputrain.engine.datasets.shard_formats import parquet_page_cost
+from gputrain.engine.datasets.shards import shard_split
 from gputrain.engine.datasets.shards.shard_split import ShardSplit
 from gputrain.engine.datasets.skipped_files import Skipped
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset

@@ -47,6 +47,15 @@ def texts(
     return [f"{one.level}: {one.text}" for one in compare_ranks.compare(ranks, clocks, resumes=resumes)]
 
 
+@pytest.mark.parametrize("place", ["hf:ylecun/mnist", "s3://bucket/shards"])
+def test_data_by_a_name_or_url_have_no_folder_that_ranks_compare(config: RunConfig, tmp_path: Path, place: str) -> None:
+    dataset = "hf" if place.startswith("hf:") else "webdataset"
+    named = settings.replace(config, data_dir=place, dataset=dataset)
+    found = [facts(rank, named, tmp_path / "run") for rank in range(2)]
+    assert {(one.data, one.names, one.data_error) for one in found} == {("", 0, "")}
+    assert not [text for text in texts([*found, *found]) if "data" in text]
+
+
 def test_ranks_that_agree(ranks: list[RankFacts]) -> None:
     assert texts(ranks, resumes=True) == []
     sentence = compare_ranks.in_order(ranks, (5.0, 5.002, 5.0, 5.0), 1.26)

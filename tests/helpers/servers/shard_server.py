@@ -80,6 +80,9 @@ class ShardRequest(BaseHTTPRequestHandler):
             return
         found = re.match(r"bytes=(\d+)-(\d*)", self.wanted) if ranges else None
         first, last = 0, len(content) - 1
+        if found is not None and int(found[1]) >= len(content):
+            self.refuse(416, Content_Range=f"bytes */{len(content)}")
+            return
         if found is not None:
             first = int(found[1]) + shift
             last = min(last, int(found[2])) if found[2] else last

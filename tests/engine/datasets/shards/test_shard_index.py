@@ -17,8 +17,9 @@ from helpers.training.shards import data, samples, shard_set, tar, touch_later
 from numpy.lib import format as npy
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.datasets.shards import shard_index, shard_split, tar_samples
-from gputrain.engine.datasets.shards.shard_scan import COLUMNS, ShardScan
+from gputrain.engine.datasets.shard_formats import tar_samples
+from gputrain.engine.datasets.shard_formats.shard_scan import COLUMNS, ShardScan
+from gputrain.engine.datasets.shards import shard_index, shard_split
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages, ShardFault
 
 
@@ -114,7 +115,8 @@ def test_a_killed_scan_continues(paths: list[Path], scanned: list[str]) -> None:
     """Killed while it scans the third shard; the parts of the first two are used."""
     code = f"""
 import os, signal, sys
-from gputrain.engine.datasets.shards import shard_index, tar_samples
+from gputrain.engine.datasets.shard_formats import tar_samples
+from gputrain.engine.datasets.shards import shard_index
 from helpers.training.shards import shard_set
 shard_index._THREADS = 1
 real = tar_samples.scan_tar

@@ -21,7 +21,8 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.datasets.remote_shards import http_store, retries
-from gputrain.engine.datasets.shards import packed_index, shard_index, tar_samples
+from gputrain.engine.datasets.shard_formats import tar_samples
+from gputrain.engine.datasets.shards import packed_index, shard_index
 from gputrain.engine.events import EpochEnded, LoaderStats, ModelReady, Outcome, Validated
 from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
 
@@ -242,3 +243,21 @@ def test_names_do_not_download(server: ShardServer) -> None:
     server.requests.clear()
     assert images.path(8) == f"{server.url}/train-000001.tar/image 1"
     assert not server.requests
+
+
+def test_a_shard_that_is_cut_off_in_the_store_is_named_and_its_whole_images_are_used(server: ShardServer) -> None:
+    """The server has sent all that it has: an incomplete upload. The cut one replaces nothing, so it is no change."""
+    path = server.folder / "train-000003.tar"
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"000025.jpg") + 700])
+    local = small_config(server.folder, **REMOTE)
+    data, _ = opened(remote(server))
+    assert len(data.train) == 33, "four of its seven images, and all of the others"
+    assert len(data.warnings) == 1
+    assert "what is whole is used: train-000003.tar: cut off in 000025.jpg" in data.warnings[0]
+    assert epoch_of(remote(server)) == epoch_of(local)
+    with pytest.raises(BadInput, match=r"damaged in 1 places, more than max_bad_images \(0\): train-000003.tar: cut"):
+        opened(remote(server, max_bad_images=0))
+    path.write_bytes(b"")
+    with pytest.raises(BadInput, match=r"more than max_bad_images \(0\): train-000003.tar: the file is empty"):
+        opened(remote(server, max_bad_images=0))

@@ -10,8 +10,8 @@ import pytest
 from helpers.training.shards import samples, tar
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.datasets.shards.shard_scan import ShardScan
-from gputrain.engine.datasets.shards.tar_samples import scan_tar
+from gputrain.engine.datasets.shard_formats.shard_scan import ShardScan
+from gputrain.engine.datasets.shard_formats.tar_samples import scan_tar
 
 
 def scan(path: Path, image_key: str = "auto", label_key: str = "auto") -> ShardScan:

@@ -7,8 +7,8 @@ import time
 from typing import NamedTuple
 
 from gputrain.engine.common import units
-from gputrain.engine.datasets.shards import parquet_pages, parquet_rows
-from gputrain.engine.datasets.shards.parquet_pages import PageCache
+from gputrain.engine.datasets.shard_formats import parquet_pages, parquet_rows
+from gputrain.engine.datasets.shard_formats.parquet_pages import PageCache
 
 _FEW = 4
 """Images of a page up to which decoding an image takes longer than its page."""

@@ -37,33 +37,37 @@ class TarDamage(NamedTuple):
 
     offset: int
     why: str
+    cut: TarMember | None = None
+    """What is left of a regular file that is cut off."""
 
 
 class TarFile:
     """An open archive. Reads with pread: the position of `handle` does not matter."""
 
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-        self.size = os.fstat(handle).st_size
+    def __init__(self, handle: int, begin: int = 0, end: int | None = None) -> None:
+        """`begin` and `end` are those of an archive inside a file, in bytes; None: the file's end."""
+        self._handle, self._begin = handle, begin
+        size = os.fstat(handle).st_size
+        self._end = size if end is None else min(end, size)
         self._window = FileWindow(handle)
 
     def compression(self) -> str:
         """The name of the compression; empty for a plain archive."""
-        start = self.read(0, 8)
+        start = self.read(self._begin, 8)
         return next((name for magic, name in _PACKED if start.startswith(magic)), "")
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes from there; fewer at the end of the file."""
-        return self._window.read(offset, length)
+        """Up to `length` bytes from there; fewer at the end of the archive."""
+        return self._window.read(offset, max(0, min(length, self._end - offset)))
 
     def members(self) -> Iterator[TarMember | TarDamage]:
         """The regular files in order, and the damage between them. Ends at the archive's end mark."""
-        position = 0
+        position = self._begin
         while True:
             block = self.read(position, BLOCK)
             if len(block) < BLOCK:
-                if not self.size:
-                    yield TarDamage(0, "the file is empty")
+                if self._end <= self._begin:
+                    yield TarDamage(self._begin, "the file is empty")
                 elif block:
                     yield TarDamage(position, "cut off in a header")
                 else:
@@ -95,7 +99,7 @@ class TarFile:
             kind, size = block[156:157], _number(block[124:136])
             content = position + BLOCK
             if kind in (_LONG_NAME, _PAX):
-                if size > _LONGEST_NAME or content + size > self.size:
+                if size > _LONGEST_NAME or content + size > self._end:
                     return TarDamage(start, "cut off in a header")
                 if kind == _LONG_NAME:
                     name = _text(self.read(content, size))
@@ -109,13 +113,14 @@ class TarFile:
                 return TarDamage(start, f"{name}: a sparse file")
             # In the oldest format a folder is a file whose name ends with a slash.
             regular = kind in _REGULAR and not (kind == b"\0" and name.endswith("/"))
-            if content + size > self.size:
-                return TarDamage(start, f"cut off in {name}: {content + size - self.size:,} bytes are missing")
+            if content + size > self._end:
+                left = TarMember(name, start, content, max(0, self._end - content)) if regular else None
+                return TarDamage(start, f"cut off in {name}: {content + size - self._end:,} bytes are missing", left)
             return (TarMember(name, start, content, size) if regular else None), content + _padded(size)
 
     def _next_header(self, position: int) -> int | None:
-        while position + BLOCK <= self.size:
-            chunk = os.pread(self._handle, _SEARCH, position)
+        while position + BLOCK <= self._end:
+            chunk = os.pread(self._handle, min(_SEARCH, self._end - position), position)
             for begin in range(0, len(chunk) - BLOCK + 1, BLOCK):
                 block = chunk[begin : begin + BLOCK]
                 if block[257:262] == b"ustar" and _is_header(block):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.datasets.shards.tar_samples import scan_tar, split_name
+from gputrain.engine.datasets.shard_formats.tar_samples import scan_tar, split_name
 
 tariterators = pytest.importorskip(
     "webdataset.tariterators", reason="webdataset is not installed (pip install -e '.[dev]')"

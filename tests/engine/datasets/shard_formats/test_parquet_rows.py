@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.datasets.shard_formats.parquet_rows import scan_parquet
+from gputrain.engine.datasets.shard_formats.shard_scan import ShardScan
 from gputrain.engine.datasets.shards import shard_index, shard_split
-from gputrain.engine.datasets.shards.parquet_rows import scan_parquet
-from gputrain.engine.datasets.shards.shard_scan import ShardScan
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages, ShardFault
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install -e '.[dev]')")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ class ShardScan:
     labels: list[int] = field(default_factory=list)
     """Class numbers, or places in `names`."""
     extra: list[int] = field(default_factory=list)
-    """tar: blocks from the first header to the image. Parquet: the row in its page, or in the file."""
+    """tar: blocks from the first header to the image. Parquet: the row in its page, or in the file. Arrow: 1 if the
+    bytes are the path of the image."""
     names: list[str] = field(default_factory=list)
     """Class names in the order of their first use, if the labels are texts."""
     damage: list[str] = field(default_factory=list)
@@ -50,6 +52,8 @@ class ShardScan:
     """Parquet: compression of the images' pages; empty if `offsets` are those of the images."""
     levels: int = 0
     """Parquet: the definition level of a value that is present."""
+    _codes: dict[str, int] = field(default_factory=dict)
+    """The places of `names`."""
 
     def add(self, offset: int, length: int, label: int | str, extra: int) -> None:
         """Add an image."""
@@ -59,10 +63,10 @@ class ShardScan:
         if isinstance(label, int):
             self.labels.append(label)
             return
-        # Few classes in one shard: a dictionary beside the list is not worth its memory.
-        if label not in self.names:
+        code = self._codes.setdefault(label, len(self.names))
+        if code == len(self.names):
             self.names.append(label)
-        self.labels.append(self.names.index(label))
+        self.labels.append(code)
 
     def take(self, found: Iterable[Found]) -> ShardScan:
         """Add all that a reader of record files found; returns this scan."""
@@ -125,3 +129,25 @@ def part_of(content: bytes) -> ShardPart | None:
     if any(len(column) != len(columns["offsets"]) for column in columns.values()):
         return None
     return ShardPart(columns, facts)
+
+
+class ScanProgress:
+    """Images found so far by all threads, and the order to stop."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._found: dict[str, int] = {}
+
+    def of(self, path: str) -> Callable[[int], None]:
+        """What the scan of one shard calls with its images so far; raises InterruptedError after `stopped`."""
+
+        def found(count: int) -> None:
+            if self.stopped.is_set():
+                raise InterruptedError("the scan was stopped")
+            self._found[path] = count
+
+        return found
+
+    def total(self) -> int:
+        """Images of all shards so far."""
+        return sum(list(self._found.values()))

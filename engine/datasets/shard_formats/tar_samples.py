@@ -12,9 +12,9 @@ from typing import Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets import image_files
-from gputrain.engine.datasets.shards.shard_patterns import shown
-from gputrain.engine.datasets.shards.shard_scan import ShardScan
-from gputrain.engine.datasets.shards.tar_members import BLOCK, TarDamage, TarFile, TarMember
+from gputrain.engine.datasets.folder_layouts import shown
+from gputrain.engine.datasets.shard_formats.shard_scan import ShardScan
+from gputrain.engine.datasets.shard_formats.tar_members import BLOCK, TarDamage, TarFile, TarMember
 
 AUTO = "auto"
 _KEY = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")

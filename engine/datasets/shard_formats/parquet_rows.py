@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.folder_layouts import shown
 from gputrain.engine.datasets.record_files.file_window import FileWindow
-from gputrain.engine.datasets.shards import parquet_pages
-from gputrain.engine.datasets.shards.parquet_columns import columns_of, image_of, pyarrow_parquet
-from gputrain.engine.datasets.shards.parquet_pages import PagedValue, Span
-from gputrain.engine.datasets.shards.shard_patterns import shown
-from gputrain.engine.datasets.shards.shard_scan import LONGEST, ShardScan
+from gputrain.engine.datasets.shard_formats import parquet_pages
+from gputrain.engine.datasets.shard_formats.parquet_columns import class_labels, columns_of, image_of, pyarrow_parquet
+from gputrain.engine.datasets.shard_formats.parquet_pages import PagedValue, Span
+from gputrain.engine.datasets.shard_formats.shard_scan import LONGEST, ShardScan
 
 _UNCOMPRESSED = "UNCOMPRESSED"
 
@@ -113,7 +113,7 @@ def _scan_group(scan: ShardScan, path: str, file: Any, handle: int, group: int, 
     chunk = file.metadata.row_group(group).column(leaf)
     first, rows = len(scan.offsets), file.metadata.row_group(group).num_rows
     try:
-        labels = _labels(path, file.read_row_group(group, columns=[label])[label], first, label, len(scan.classes))
+        labels = class_labels(path, file.read_row_group(group, columns=[label])[label], first, label, len(scan.classes))
         places = list(_places(_Chunk(handle, chunk, scan.levels, packed=bool(scan.codec))))
         if len(places) != rows or len(labels) != rows:
             raise ValueError(f"{len(places)} images, {rows} rows")
@@ -122,22 +122,6 @@ def _scan_group(scan: ShardScan, path: str, file: Any, handle: int, group: int, 
         return
     for place, value in zip(places, labels, strict=True):
         scan.add(place.offset, place.length, value, place.extra)
-
-
-def _labels(path: str, column: Any, first: int, name: str, classes: int) -> list[int | str]:
-    import pyarrow as pa
-
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise BadInput(f"{shown(path)}: '{plain(name, 60)}' has {kind}, no class numbers or names; label_key=NAME")
-    found: list[int | str] = column.to_pylist()
-    for row, value in enumerate(found, first):
-        if value is None or value == "" or (isinstance(value, int) and not 0 <= value < (classes or 1 << 24)):
-            what = "no class" if value is None or value == "" else f"class {value}, of {classes or 'at least 0'}"
-            raise BadInput(
-                f"{shown(path)}: row {row} has {what} in '{plain(name, 60)}'; unlabelled splits cannot be used"
-            )
-    return found
 
 
 class _Chunk:

@@ -13,7 +13,7 @@ from helpers.training.shards import samples, tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gputrain.engine.datasets.shards.tar_members import TarDamage, TarFile, TarMember, member_name
+from gputrain.engine.datasets.shard_formats.tar_members import TarDamage, TarFile, TarMember, member_name
 
 NAMES = st.lists(st.text("abcäß./_-0", min_size=1, max_size=220).filter(lambda name: name.strip("/.")), max_size=8)
 

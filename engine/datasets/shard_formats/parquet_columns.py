@@ -1,4 +1,4 @@
-"""Which columns of a Parquet file hold images and labels, by Hugging Face's layout or plain types. Needs pyarrow."""
+"""Which columns of a Parquet or Arrow file hold images and labels: Hugging Face's layout or plain types. By pyarrow."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.folder_layouts import shown
 from gputrain.engine.datasets.record_files.found_images import LABEL_NAMES
-from gputrain.engine.datasets.shards.shard_patterns import shown
-from gputrain.engine.datasets.shards.tar_samples import AUTO
+from gputrain.engine.datasets.shard_formats.tar_samples import AUTO
 
 INSTALL = "pip install 'gputrain-tui[parquet]'"
 _BYTES = "bytes"
@@ -101,6 +101,26 @@ def _label(path: str, schema: Any, features: dict[str, Any], wanted: str) -> str
     if not found:
         raise _fault(path, schema, "has no column of classes", "label_key")
     return str(found[0])
+
+
+def class_labels(path: str, column: Any, first: int, name: str, classes: int) -> list[int | str]:
+    """The labels in the column `name`, whose first row is `first`. `classes` is the number of names in the schema.
+
+    Raises BadInput for a row without one.
+    """
+    import pyarrow as pa
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise BadInput(f"{shown(path)}: '{plain(name, 60)}' has {kind}, no class numbers or names; label_key=NAME")
+    found: list[int | str] = column.to_pylist()
+    for row, value in enumerate(found, first):
+        if value is None or value == "" or (isinstance(value, int) and not 0 <= value < (classes or 1 << 24)):
+            what = "no class" if value is None or value == "" else f"class {value}, of {classes or 'at least 0'}"
+            raise BadInput(
+                f"{shown(path)}: row {row} has {what} in '{plain(name, 60)}'; unlabelled splits cannot be used"
+            )
+    return found
 
 
 def _fault(path: str, schema: Any, what: str, setting: str) -> BadInput:

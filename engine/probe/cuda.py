@@ -10,20 +10,18 @@ from typing import Any
 
 from . import layout
 from .page import Page, Probe
-from .steps import Steps, clock
+from .steps import clock
 
-_SAMPLE_SECONDS = 0.2
 _MEMORY_SECONDS = 1.0
 _PENDING = 8
 """Measurements that the device may be behind with."""
 
 
 class CudaClock:
-    """Called after each update."""
+    """Called some times a second."""
 
-    def __init__(self, probe: Probe, steps: Steps) -> None:
+    def __init__(self, probe: Probe) -> None:
         self._probe = probe
-        self._steps = steps
         self._open: Any | None = None
         """The event when the batch of the step that is measured was there."""
         self._pending: list[tuple[Any, Any, float]] = []
@@ -37,7 +35,6 @@ class CudaClock:
         """A batch to train on is there: begin a measurement if one is due."""
         if self._open is not None or "cuda" in self._probe.off:
             return
-        self._steps.looking = True
         try:
             torch = sys.modules["torch"]
             if torch.cuda.is_initialized() and len(self._pending) < _PENDING:
@@ -48,12 +45,10 @@ class CudaClock:
 
     def updated(self, page: Page, seconds: float) -> None:
         """End a measurement, and read those that the device has passed."""
-        now = clock()
-        self._steps.look_at, self._steps.looking = now + _SAMPLE_SECONDS, False
         if "cuda" in self._probe.off:
             return
         try:
-            self._measure(page, seconds, now)
+            self._measure(page, seconds, clock())
         except Exception as error:  # noqa: BLE001 - the script comes first
             self._probe.failed("cuda", error)
 

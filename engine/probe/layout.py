@@ -7,7 +7,7 @@ All counts and times are sums since the process started, so that a reader that c
 
 from __future__ import annotations
 
-VERSION = 1.0
+VERSION = 2.0
 SLOTS = 128
 RING_BYTES = 1 << 16
 PAGE_BYTES = SLOTS * 8 + RING_BYTES
@@ -27,43 +27,46 @@ TRAINER, WORKER = 1.0, 2.0
 # A process that trains. Times are in seconds.
 RANK = 8
 WORLD = 9
-LAST_STEP = 10
-"""`time.monotonic` of the newest update."""
-UPDATES = 11
-BACKWARDS = 12
-SAMPLES = 13
+# Written together after each backward pass.
+BACKWARDS = 10
+SAMPLES = 11
 """Samples of the batches that were followed by a backward pass."""
-BATCHES = 14
-WAIT = 15
+BATCHES = 12
+WAIT = 13
 """Time in which the loop waited for batches that it then trained on."""
-FIRST_WAIT = 16
+FIRST_WAIT = 14
 """The part of `WAIT` for the first batch of a pass over a loader."""
-WAIT_SQUARES = 17
-COMPUTE = 18
-"""From the delivery of a batch to the end of its backward pass or update, by the host's clock."""
-STEP_SECONDS = 19
-"""Sum of the times from one update to the next, without validation."""
-EPOCH = 20
-"""Number of the epoch, from 1, as the framework says; 0: it is counted by passes over the loader."""
-EPOCH_BATCHES = 21
-EPOCH_LENGTH = 22
-"""Batches of an epoch, as the framework says; 0: unknown."""
-VALIDATION_BATCHES = 23
-VALIDATION_SECONDS = 24
-LOSS = 25
-LOSS_UPDATE = 26
-"""`UPDATES` when `LOSS` was read; -1 before."""
-LEARNING_RATE = 27
-SKIPPED = 28
-"""Updates that a GradScaler skipped."""
-PHASE = 29
-"""0: nothing yet; 1: training; 2: validation."""
-THREADED = 30
-"""1: another thread reads the loader than the one that trains, so the loop waits for something else than a loader."""
-DRY = 31
-"""Updates since a batch was last fetched; many: the script trains on batches that it keeps."""
-FORWARD = 32
+WAIT_SQUARES = 15
+FORWARD = 16
 """From the delivery of a batch to the begin of its backward pass, by the host's clock."""
+# Written together after each update.
+LAST_STEP = 17
+"""`time.monotonic` of the newest update."""
+UPDATES = 18
+COMPUTE = 19
+"""From the delivery of a batch to the end of its backward pass or update, by the host's clock."""
+STEP_SECONDS = 20
+"""Sum of the times from one update to the next, without validation."""
+DRY = 21
+"""Updates since a batch was last fetched; many: the script trains on batches that it keeps."""
+PHASE = 22
+"""0: nothing yet; 1: training; 2: validation."""
+EPOCH_BATCHES = 23
+# Each written by itself.
+EPOCH = 24
+"""Number of the epoch, from 1, as the framework says; 0: it is counted by passes over the loader."""
+EPOCH_LENGTH = 25
+"""Batches of an epoch, as the framework says; 0: unknown."""
+VALIDATION_BATCHES = 26
+VALIDATION_SECONDS = 27
+LOSS = 28
+LOSS_UPDATE = 29
+"""`UPDATES` when `LOSS` was read; -1 before."""
+LEARNING_RATE = 30
+SKIPPED = 31
+"""Updates that a GradScaler skipped."""
+THREADED = 32
+"""1: another thread reads the loader than the one that trains, so the loop waits for something else than a loader."""
 INSIDE = 33
 """1: a framework fetches its batches inside the step that it compiled, where nobody can see it."""
 LOADERS = 35

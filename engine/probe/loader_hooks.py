@@ -13,32 +13,36 @@ from collections.abc import Callable
 from typing import Any
 
 from . import layout
-from .fetches import Fetches, LoaderFacts
+from .fetches import Fetches, get_ident
 from .loader_change import LoaderChange, draw_for_pass, go_on, matching_draws
-from .loader_words import first_dimension, maker, samples_of, starter, words
+from .loader_words import LoaderFacts, first_dimension, has_indices, maker, starter, words
 from .page import Page, Probe, hide_frame
-from .steps import Steps, clock
+from .steps import FETCHED, ODD, READY, Steps, clock
 
 
 class Pass:
     """What an iterator carries: one attribute of it, as each step looks it up."""
 
-    __slots__ = ("fetches", "lengths", "loader", "second")
+    __slots__ = ("fetches", "indexed", "lengths", "loader", "plain", "second")
 
-    def __init__(self) -> None:
+    def __init__(self, iterator: Any) -> None:
         self.fetches: Fetches | None = None
         """None while the iterator is being made."""
         self.loader: Callable[[], Any] = lambda: None
+        self.indexed = has_indices(iterator)
+        """The length of an index is that of its batch."""
         self.lengths: deque[float] = deque()
         """Samples of the batches that are on their way."""
         self.second: Any | None = None
         """The iterator that goes on in place of this one after a change of workers."""
+        self.plain = False
+        """The pass is known, there is no second iterator, and torch has nothing to warn of."""
 
 
 def _pass_of(iterator: Any) -> Pass:
     found = iterator.__dict__.get("_gputrain")
     if found is None:
-        found = iterator._gputrain = Pass()
+        found = iterator._gputrain = Pass(iterator)
     return found  # type: ignore[no-any-return]
 
 
@@ -50,14 +54,16 @@ class LoaderHooks:
         self._steps = steps
         self._known: weakref.WeakKeyDictionary[Any, LoaderFacts] = weakref.WeakKeyDictionary()
         self._change = LoaderChange(probe)
-        self._grad: Callable[[], bool] = lambda: True
+        self._grad_enabled: Callable[[], bool] = lambda: True
 
     def install(self, module: Any) -> None:
         """Patch the module's classes."""
-        self._grad = sys.modules["torch"].is_grad_enabled
+        self._grad_enabled = sys.modules["torch"].is_grad_enabled
         self._patch_setattr(module.DataLoader)
         self._patch_get_iterator(module.DataLoader)
         self._patch_reset(module._MultiProcessingDataLoaderIter)
+        # What an iterator carries that is not known.
+        module._BaseDataLoaderIter._gputrain = None
         self._patch_next_index(module._BaseDataLoaderIter)
         self._patch_next(module._BaseDataLoaderIter)
 
@@ -147,22 +153,28 @@ class LoaderHooks:
         # or its workers would live on until the garbage collector finds both.
         one = _pass_of(iterator)
         keeps = loader.persistent_workers or type(iterator).__module__ != "torch.utils.data.dataloader"
-        one.loader = weakref.ref(loader) if keeps else _Held(loader)
+        one.loader = weakref.ref(loader) if keeps else lambda: loader
         one.fetches = Fetches(facts, weakref.ref(iterator))
+        one.plain = iterator.__dict__.get("_IterableDataset_len_called") is None
         page.slots[layout.LOADERS] += 1
         self._steps.pass_begins(page, clock())
 
     def _patch_next_index(self, kind: Any) -> None:
         """How many samples a batch has: the length of its indices, in the order in which they are drawn."""
         original = kind._next_index
-        probe = self._probe
+        probe, off = self._probe, self._probe.off
 
         def _next_index(iterator: Any) -> Any:
             index = original(iterator)
-            if "samples" not in probe.off:
+            if "samples" not in off:
                 try:
                     # An iterator draws its first indices while it is being made.
-                    _pass_of(iterator).lengths.append(samples_of(index, iterator))
+                    mine = iterator._gputrain or _pass_of(iterator)
+                    if mine.indexed:
+                        # A sampler of batches may give anything that the data set takes.
+                        mine.indexed = hasattr(index, "__len__")
+                        if mine.indexed:
+                            mine.lengths.append(len(index))
                 except Exception as error:  # noqa: BLE001 - the script comes first
                     probe.failed("samples", error)
             return index
@@ -171,37 +183,43 @@ class LoaderHooks:
 
     def _patch_next(self, kind: Any) -> None:
         original = kind.__next__
-        probe = self._probe
+        probe, off, steps, grad_enabled = self._probe, self._probe.off, self._steps, self._grad_enabled
 
         def __next__(iterator: Any) -> Any:
             asked = clock()
-            mine = iterator.__dict__.get("_gputrain")
-            second = mine.second if mine is not None else None
+            mine = iterator._gputrain
             try:
-                if second is not None:
-                    batch = original(second)
-                elif iterator.__dict__.get("_IterableDataset_len_called") is None:
-                    batch = original(iterator)
-                else:
-                    batch = _counted(original, iterator)
+                plain = mine is not None and mine.plain
+                batch = original(iterator) if plain else _unusual(original, iterator, mine)
             except StopIteration:
-                current = iterator if second is None else second
+                current = iterator if mine is None or mine.second is None else mine.second
                 if "_gputrain_rest" not in current.__dict__:
                     self._pass_ends(mine)
                     raise
                 second = go_on(current)
                 if mine is not None:
-                    mine.second = second
+                    mine.second, mine.plain = second, False
                 batch = original(second)
             except BaseException as error:
                 hide_frame(error)
                 raise
             now = clock()
-            page = probe.page
-            if page is not None and mine is not None and mine.fetches is not None and "loader" not in probe.off:
+            if mine is not None:
                 try:
-                    self._fetched(page, mine, iterator, batch, asked, now)
+                    if (
+                        steps.stage == READY
+                        and steps.usual is mine.fetches
+                        and mine.plain
+                        and grad_enabled()
+                        and get_ident() == steps.thread
+                    ):
+                        steps.asked, steps.delivered, steps.number = asked, now, iterator._num_yielded
+                        steps.length = mine.lengths.popleft() if mine.lengths else first_dimension(batch)
+                        steps.stage = FETCHED
+                    elif probe.page is not None and mine.fetches is not None and "loader" not in off:
+                        self._fetched(probe.page, mine, iterator, batch, asked, now)
                 except Exception as error:  # noqa: BLE001 - the script comes first
+                    steps.stage = ODD
                     probe.failed("loader", error)
             return batch
 
@@ -212,25 +230,26 @@ class LoaderHooks:
         if page is None or mine is None or mine.fetches is None or "loader" in self._probe.off:
             return
         try:
+            self._steps.interrupt(page)
             self._steps.pass_ends(page, mine.fetches, clock())
         except Exception as error:  # noqa: BLE001 - the script comes first
             self._probe.failed("loader", error)
 
     def _fetched(self, page: Page, mine: Pass, iterator: Any, batch: Any, asked: float, now: float) -> None:
-        one, second = mine.fetches, mine.second
+        one, second, lengths = mine.fetches, mine.second, mine.lengths
         assert one is not None
-        facts, lengths = one.facts, mine.lengths if second is None else _pass_of(second).lengths
+        facts = one.facts
         if second is not None:
+            lengths = _pass_of(second).lengths
             iterator._num_yielded = second._num_yielded
-        length = lengths.popleft() if lengths else -1.0
-        if length < 0.0:
-            length = first_dimension(batch)
+        length = lengths.popleft() if lengths else first_dimension(batch)
         number = iterator._num_yielded
-        trains = self._grad()
+        trains, steps = self._grad_enabled(), self._steps
+        steps.interrupt(page)
         if trains:
-            self._steps.fetched(page, one, asked, now, length, number == 1)
+            steps.fetched(page, one, asked, now, length, number)
         else:
-            self._steps.validated(page, asked)
+            steps.validated(page, asked)
         if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained:
             current = iterator if second is None else second
             self._change.apply(page, mine.loader(), current, sys.modules["torch.utils.data.dataloader"])
@@ -238,8 +257,6 @@ class LoaderHooks:
             facts.passes += 1
             facts.unread = _nothing
             page.say(kind="loader", grad=trains, passes=facts.passes, twice=facts.started_twice, **facts.words)
-        elif page.slots[layout.PHASE] != layout.VALIDATION:
-            page.slots[layout.EPOCH_BATCHES] = number
 
 
 def _nothing() -> None:
@@ -256,14 +273,26 @@ def _made(dataset: Any, known: Any) -> LoaderFacts:
     return LoaderFacts(place, framework)
 
 
-def _counted(original: Callable[[Any], Any], iterator: Any) -> Any:
+def _unusual(original: Callable[[Any], Any], iterator: Any, mine: Pass | None) -> Any:
+    """The next batch of an iterator that is not `Pass.plain`."""
+    try:
+        if mine is not None and mine.second is not None:
+            return original(mine.second)
+        length = iterator.__dict__.get("_IterableDataset_len_called")
+        return original(iterator) if length is None else _counted(original, iterator, length)
+    except BaseException as error:
+        hide_frame(error)
+        raise
+
+
+def _counted(original: Callable[[Any], Any], iterator: Any, length: int) -> Any:
     """The next batch of an IterableDataset with a length. torch warns its caller of a wrong one: that is the script."""
-    if iterator._num_yielded < iterator._IterableDataset_len_called:
+    if iterator._num_yielded < length:
         return original(iterator)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         batch = original(iterator)
-    frame = sys._getframe(2)
+    frame = sys._getframe(3)
     names = frame.f_globals
     registry = names.setdefault("__warningregistry__", {})
     for one in caught:
@@ -271,16 +300,3 @@ def _counted(original: Callable[[Any], Any], iterator: Any) -> Any:
             one.message, one.category, frame.f_code.co_filename, frame.f_lineno, names.get("__name__"), registry
         )
     return batch
-
-
-class _Held:
-    """A reference that keeps the loader."""
-
-    __slots__ = ("_loader",)
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def __call__(self) -> Any:
-        """The loader."""
-        return self._loader

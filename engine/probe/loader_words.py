@@ -1,12 +1,12 @@
-"""What is said of a DataLoader: its settings, where it was made and for whom, how many samples its batches have."""
+"""What is known of a DataLoader: its settings, where it was made and for whom, how many samples its batches have."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from .fetches import LoaderFacts
 from .loader_change import order_is_kept
 
 _LIBRARY = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
@@ -14,6 +14,33 @@ _STANDARD = sys.base_prefix + os.sep + "lib"
 _PASSED_THROUGH = ("torch", "torchdata")
 """Packages whose frames say nothing of who makes a loader."""
 _TWICE = {"tqdm": "tqdm.auto"}
+AHEAD = 2
+"""Batches that a loop may fetch before the backward pass of the first of them."""
+
+
+class LoaderFacts:
+    """What is known of one DataLoader."""
+
+    __slots__ = ("ahead", "framework", "passes", "place", "started_twice", "trained", "unread", "validates", "words")
+
+    def __init__(self, place: tuple[str, int], framework: str = "") -> None:
+        self.place = place
+        """File and line where it was made."""
+        self.framework = framework
+        """The package whose function the script called to make it; empty: its own code made it."""
+        self.passes = 0
+        self.words: dict[str, Any] = {}
+        """Its settings, as this pass began with them."""
+        self.trained = False
+        """Its batches were followed by backward passes."""
+        self.validates = False
+        """The newest judged pass over it was validation."""
+        self.ahead = AHEAD
+        """Most batches that were fetched before the backward pass of the first of them."""
+        self.unread: Callable[[], Any] = lambda: None
+        """The newest iterator, until it has given a batch."""
+        self.started_twice = ""
+        """Who started an iterator that gave nothing, while a second one was read; empty: nobody."""
 
 
 def words(loader: Any, facts: LoaderFacts) -> dict[str, Any]:
@@ -38,11 +65,9 @@ def words(loader: Any, facts: LoaderFacts) -> dict[str, Any]:
     }
 
 
-def samples_of(index: Any, iterator: Any) -> float:
-    """Samples that the indices of a batch stand for; -1 where only the batch can tell."""
-    if not getattr(iterator, "_auto_collation", True) or iterator._dataset_kind != 0:
-        return -1.0
-    return float(len(index)) if hasattr(index, "__len__") else -1.0
+def has_indices(iterator: Any) -> bool:
+    """Whether an iterator draws a list of indices for each batch; else only the batch tells how many samples it has."""
+    return bool(getattr(iterator, "_auto_collation", True)) and getattr(iterator, "_dataset_kind", 1) == 0
 
 
 def first_dimension(batch: Any) -> float:

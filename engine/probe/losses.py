@@ -10,15 +10,11 @@ from typing import Any
 
 from . import layout
 
-WINDOW_SECONDS = 0.2
-
 
 class Losses:
     """Nothing here waits for a device: a loss on one is not read."""
 
     def __init__(self) -> None:
-        self.due = 0.0
-        """From when on the loss is read again."""
         self._loss: Any | None = None
         self._scaled: tuple[int, Any] = (0, None)
         """Identity of the newest loss that a GradScaler has scaled, and the loss before that."""
@@ -43,29 +39,26 @@ class Losses:
         which, unscaled = self._scaled
         self._loss = unscaled if which == id(loss) else loss.detach()
 
-    def updated(self, slots: Any, now: float, optimizer: Any, reported: bool) -> None:
-        """An update ended; `reported`: the script says itself what its updates are."""
-        if optimizer is not None and id(optimizer) != self.last:
-            self._other(slots, id(optimizer))
-        if now >= self.due:
-            self.due = now + WINDOW_SECONDS
-            self._read(slots, optimizer, self._alternate and not reported)
-
     def report(self, slots: Any, loss: float | None) -> None:
         """The script says what its loss is."""
         if loss is not None:
             self._loss = None
             slots[layout.LOSS], slots[layout.LOSS_UPDATE] = loss, slots[layout.UPDATES]
 
-    def _other(self, slots: Any, which: int) -> None:
-        self.last = which
+    def other(self, slots: Any, optimizer: Any) -> None:
+        """Another optimizer made an update than the one before, or none is known."""
+        if optimizer is None:
+            return
+        which = self.last = id(optimizer)
         if which not in self._optimizers:
             self._optimizers.append(which)
         elif not self._alternate:
             self._alternate = True
             slots[layout.LOSS_UPDATE] = -1.0
 
-    def _read(self, slots: Any, optimizer: Any, mixed: bool) -> None:
+    def read(self, slots: Any, optimizer: Any, reported: bool) -> None:
+        """An update ended that is looked at; `reported`: the script says itself what its updates are."""
+        mixed = self._alternate and not reported
         loss, self._loss = self._loss, None
         if optimizer is not None and not (mixed and id(optimizer) != self._optimizers[0]):
             rate = optimizer.param_groups[0].get("lr")

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import layout
 from .page import Page, Probe, hide_frame
-from .steps import Steps, clock, get_ident
+from .steps import DONE, FETCHED, INSIDE, ODD, Steps, clock, get_ident
 
 
 class OptimizerHooks:
@@ -20,19 +20,24 @@ class OptimizerHooks:
 
     def install_optimizer(self, module: Any) -> None:
         """torch calls a global hook after every step of every optimizer, compiled or not."""
-        probe, steps = self._probe, self._steps
+        probe, off, steps = self._probe, self._probe.off, self._steps
 
         def after_step(optimizer: Any, _args: Any, _kwargs: Any) -> None:
-            if "optimizer" in probe.off:
-                return
             try:
+                if steps.stage == DONE and id(optimizer) == steps.optimizer:
+                    steps.end_usual(clock())
+                    return
+                if "optimizer" in off:
+                    return
                 page = probe.page or probe.trainer_page()
                 if page is not None:
-                    if not page.slots[layout.OPTIMIZER_SEEN]:
+                    if not steps.optimizer_seen:
+                        steps.optimizer_seen = True
                         page.slots[layout.OPTIMIZER_SEEN] = 1.0
                         _describe(page, optimizer)
                     steps.updated(page, clock(), optimizer)
             except Exception as error:  # noqa: BLE001 - the script comes first
+                steps.stage = ODD
                 probe.failed("optimizer", error)
 
         module.register_optimizer_step_post_hook(after_step)
@@ -40,24 +45,32 @@ class OptimizerHooks:
     def install_backward(self, module: Any) -> None:
         """``torch.autograd.backward``, which `Tensor.backward` calls: torch gives no hook around a whole pass."""
         original = module.backward
-        probe, steps = self._probe, self._steps
+        probe, off, steps = self._probe, self._probe.off, self._steps
         inside: set[int] = set()
         """Threads that are in a pass; each may train a model of its own."""
 
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             thread = get_ident()
-            if (inside and (thread in inside or _is_torchs(thread))) or "backward" in probe.off:
+            if (inside and (thread in inside or _is_torchs(thread))) or "backward" in off:
                 # Activation checkpointing begins further passes within one.
                 return original(tensors, *args, **kwargs)
+            usual = steps.stage == FETCHED and thread == steps.thread
+            if usual:
+                steps.stage = INSIDE
             begun = clock()
             inside.add(thread)
             try:
                 result = original(tensors, *args, **kwargs)
             except BaseException as error:
+                if usual and steps.stage == INSIDE:
+                    steps.stage = FETCHED
                 hide_frame(error)
                 raise
             finally:
                 inside.discard(thread)
+            if usual and steps.stage == INSIDE:
+                steps.begun, steps.ended, steps.stage = begun, clock(), DONE
+                return result
             try:
                 page = probe.page or probe.trainer_page()
                 if page is not None:
@@ -95,8 +108,7 @@ class OptimizerHooks:
             return result
 
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-            page = probe.page
-            before = page.slots[layout.UPDATES] if page is not None else 0.0
+            page, before = probe.page, steps.updates
             try:
                 result = original(scaler, optimizer, *args, **kwargs)
             except BaseException as error:
@@ -116,7 +128,7 @@ class OptimizerHooks:
 
     def _count_skip(self, page: Page, scaler: Any, optimizer: Any, before: float) -> None:
         slots = page.slots
-        if slots[layout.UPDATES] == before:
+        if self._steps.updates == before:
             slots[layout.SKIPPED] += 1
         elif _found_infinite(scaler, optimizer):
             # A fused optimizer's step is called in any case and does nothing.

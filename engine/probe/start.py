@@ -23,13 +23,12 @@ def install(folder: str) -> Finder:
     """Watch this process by what is returned, for `sys.meta_path`; pages are made below `folder` when torch is used."""
     probe = Probe(folder)
     stack_dump.install(folder)
-    steps = Steps(probe)
-    cuda = CudaClock(probe, steps)
+    steps = Steps(probe.off)
+    cuda = CudaClock(probe)
     probe.after_fork += [steps.reset, cuda.reset]
     steps.on_fetch.append(cuda.fetched)
     trace = RequestedTrace(probe, steps)
     probe.after_fork.append(trace.reset)
-    # After the clock, which says when the next update is looked at.
     steps.on_update += [cuda.updated, trace.updated]
     loaders, optimizers = LoaderHooks(probe, steps), OptimizerHooks(probe, steps)
     workers, scalars = WorkerHooks(probe), ScalarHooks(probe)

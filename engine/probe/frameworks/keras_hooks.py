@@ -69,6 +69,7 @@ class KerasHooks:
 
     def _train_begins(self, page: Page, *_: Any) -> None:
         # Keras has fetched a batch to build the model.
+        self._steps.settle(page)
         self._steps.forget_batches()
 
     def _epoch_begins(self, page: Page, callbacks: Any, epoch: int, *_: Any) -> None:

@@ -19,6 +19,7 @@ if hasattr(sys.meta_path[0], "packages"):
     sys.meta_path[0].find_spec("torch")  # starts the probe
 start, page = sys.modules.get("_gputrain_probe.start"), sys.modules.get("_gputrain_probe.page")
 layout, loader_hooks = sys.modules.get("_gputrain_probe.layout"), sys.modules.get("_gputrain_probe.loader_hooks")
+steps = sys.modules.get("_gputrain_probe.steps")
 
 def fail(*_, **__):
     raise ValueError("a fault of the probe's own")
@@ -70,9 +71,11 @@ FAULTS = {
     "loader, a later pass": ("loader_hooks.draw_for_pass = fail", ""),
     "loader": ('bad_slots(layout.TRAINER, "LOADERS")', ""),
     "loader, each batch": ('bad_slots(layout.TRAINER, "EPOCH_BATCHES")', ""),
+    "loader, a usual step": ("loader_hooks.get_ident = fail", ""),
     "samples": ("loader_hooks.deque = NoAppend", ""),
-    "backward": ('bad_slots(layout.TRAINER, "BACKWARDS")', ""),
-    "optimizer": ('bad_slots(layout.TRAINER, "LAST_STEP")', ""),
+    "backward": ("steps.put_backward = fail", ""),
+    "optimizer": ("steps.put_update = fail", ""),
+    "optimizer, a usual step": ("steps.put_step = fail", ""),
     "cuda": ("sys.modules['_gputrain_probe.cuda'].CudaClock._measure = fail", ""),
     "scaler, before a step": ("sys.modules['_gputrain_probe.losses'].Losses.scaled = fail", SCALED),
     "scaler": ('bad_slots(layout.TRAINER, "SKIPPED")', SCALED),

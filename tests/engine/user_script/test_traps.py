@@ -34,6 +34,14 @@ def test_a_loss_on_a_device_is_not_read(seen: dict[str, Seen]) -> None:
     assert seen["not_on_the_host"].slot(layout.LOSS_UPDATE) == -1
 
 
+def test_usual_steps_are_counted_as_any_other(seen: dict[str, Seen]) -> None:
+    """Most steps are counted at once; the sums are those of a count at each batch, backward pass and update."""
+    names = ["BACKWARDS", "SAMPLES", "BATCHES", "WAIT", "FIRST_WAIT", "WAIT_SQUARES", "FORWARD", "LAST_STEP", "UPDATES"]
+    names += ["COMPUTE", "STEP_SECONDS", "DRY", "PHASE", "EPOCH_BATCHES", "VALIDATION_BATCHES", "VALIDATION_SECONDS"]
+    sums = [{key: seen[name].slot(getattr(layout, key)) for key in names} for name in ("any_order", "any_order_singly")]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-9)
+
+
 TWICE = """
 from tqdm.auto import tqdm as bar
 import torch

@@ -31,7 +31,55 @@ for number, (a, b) in enumerate(DataLoader(rows, batch_size=8)):
     scaler.step(optimizer)
     scaler.update()
 """
+# Usual steps by the dozen, and between them whatever else a loop may do, by a clock of the script's own.
+ANY_ORDER = """
+import random
+draw, now = random.Random(7), [1000.0]
+steps = sys.modules["_gputrain_probe.steps"]
+for name in ("steps", "loader_hooks", "optimizer_hooks"):
+    sys.modules["_gputrain_probe." + name].clock = lambda: now[0]
+at_once, end_usual = [], steps.Steps.end_usual
+steps.Steps.end_usual = lambda *words: (at_once.append(1), end_usual(*words))
+if SINGLY:
+    updated = steps.Steps.updated
+    def as_any_other(self, *words):
+        updated(self, *words)
+        self.stage = steps.ODD
+    steps.Steps.updated = as_any_other
+second = torch.optim.SGD(model.parameters(), 0.1)
+class Slow(Dataset):
+    def __len__(self):
+        return 96
+    def __getitem__(self, index):
+        now[0] += 1 / (1000 + index)
+        return x[index]
+batches = {"training": iter(()), "other": iter(())}
+def fetch(which="training"):
+    now[0] += draw.random() / 100
+    try:
+        next(batches[which])
+    except StopIteration:
+        batches[which] = iter(DataLoader(Slow(), batch_size=1 if which == "training" else 8))
+def backward():
+    now[0] += draw.random() / 100
+    model.weight.sum().backward()
+def step():
+    now[0] += draw.random() / 100
+    optimizer.step()
+def usual():
+    for _ in range(draw.randrange(12)):
+        fetch(), backward(), step()
+validate = torch.no_grad()(lambda: fetch(draw.choice(list(batches))))
+for _ in range(200):
+    usual()
+    for _ in range(draw.randrange(3)):
+        draw.choice([fetch, lambda: fetch("other"), backward, step, second.step, validate])()
+fetch(), validate()
+assert (len(at_once) > 300) is not SINGLY, len(at_once)
+"""
 SCRIPTS = {
+    "any_order": ANY_ORDER.replace("SINGLY", "False"),
+    "any_order_singly": ANY_ORDER.replace("SINGLY", "True"),
     # 3 of 12 updates are skipped for infinite gradients.
     "scaler_skips": SCALED.format(kind="SGD(model.parameters(), 0.1)"),
     "scaler_skips_fused": SCALED.format(kind="Adam(model.parameters(), 0.1, fused=True)"),
@@ -217,11 +265,14 @@ for _ in range(3):
 for a, b in DataLoader(rows, batch_size=8):
     train(a, b)
 page = next(one for one in __import__("gc").get_objects() if type(one).__name__ == "Probe").page
-assert page.slots[19] <= time.monotonic() - begun - validated + 0.05, "validation counts as step time"
+seconds = page.slots[sys.modules["_gputrain_probe.layout"].STEP_SECONDS]
+assert 0 < seconds <= time.monotonic() - begun - validated + 0.05, "validation counts as step time"
 """,
 }
 EXPECTED = {
     # updates, samples, validation batches
+    "any_order": (1023, 1277, 35),
+    "any_order_singly": (1023, 1277, 35),
     "scaler_skips": (9, 96, 0),
     "scaler_skips_fused": (9, 96, 0),
     "subclass_after_its_base": (13, 96, 0),

@@ -7,8 +7,9 @@ import threading
 from typing import Any
 
 from . import layout
+from .fetches import get_ident
 from .page import Page, Probe, hide_frame
-from .steps import DONE, FETCHED, INSIDE, ODD, Steps, clock, get_ident
+from .steps import DONE, FETCHED, INSIDE, ODD, Steps, clock
 
 
 class OptimizerHooks:

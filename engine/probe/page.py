@@ -13,7 +13,7 @@ from . import layout
 
 
 class Page:
-    """One mapped page. `slots` is a view of doubles; what is written at each step goes to `memory`, several at once."""
+    """One mapped page. `slots` is a view of doubles: reading and writing an element is one memory access."""
 
     def __init__(self, folder: str, role: float) -> None:
         """Make the file of this process below `folder`. Raises OSError."""
@@ -21,10 +21,10 @@ class Page:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             os.ftruncate(handle, layout.PAGE_BYTES)
-            self.memory = mmap.mmap(handle, layout.PAGE_BYTES)
+            self._memory = mmap.mmap(handle, layout.PAGE_BYTES)
         finally:
             os.close(handle)
-        view = memoryview(self.memory)
+        view = memoryview(self._memory)
         self.slots = view[: layout.SLOTS * 8].cast("d")
         self._ring = view[layout.SLOTS * 8 :]
         self._lock = threading.Lock()

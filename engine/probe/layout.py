@@ -27,7 +27,7 @@ TRAINER, WORKER = 1.0, 2.0
 # A process that trains. Times are in seconds.
 RANK = 8
 WORLD = 9
-# Written together after each backward pass.
+# Written after each backward pass, of a usual step after its update.
 BACKWARDS = 10
 SAMPLES = 11
 """Samples of the batches that were followed by a backward pass."""
@@ -39,7 +39,7 @@ FIRST_WAIT = 14
 WAIT_SQUARES = 15
 FORWARD = 16
 """From the delivery of a batch to the begin of its backward pass, by the host's clock."""
-# Written together after each update.
+# Written after each update.
 LAST_STEP = 17
 """`time.monotonic` of the newest update."""
 UPDATES = 18
@@ -52,7 +52,7 @@ DRY = 21
 PHASE = 22
 """0: nothing yet; 1: training; 2: validation."""
 EPOCH_BATCHES = 23
-# Each written by itself.
+# Written now and then.
 EPOCH = 24
 """Number of the epoch, from 1, as the framework says; 0: it is counted by passes over the loader."""
 EPOCH_LENGTH = 25
@@ -107,22 +107,23 @@ ANSWER = 73
 TRACE_WANTED = 80
 TRACE_ANSWERED = 81
 
-# A worker of a DataLoader.
+# A worker of a DataLoader. Written after each batch.
 FETCHES = 8
 WORKER_SAMPLES = 9
 BUSY = 10
 """Wall time in which the worker made batches."""
-CPU = 11
-RUN_DELAY = 12
-"""Time in which it could have run but had no core; -1: this kernel does not count it."""
-READ_CHARS = 13
-"""Bytes read by system calls, from the page cache or not; -1: not counted."""
-DISK_BYTES = 14
-SLOWEST = 15
-WORKER_ID = 16
-THREAD = 17
-"""The kernel's number of the thread that makes the batches."""
-WORKING_SINCE = 18
+WORKING_SINCE = 11
 """`time.monotonic` when the present batch was begun; 0: none is being made."""
+# Written now and then.
+CPU = 12
+RUN_DELAY = 13
+"""Time in which it could have run but had no core; -1: this kernel does not count it."""
+READ_CHARS = 14
+"""Bytes read by system calls, from the page cache or not; -1: not counted."""
+DISK_BYTES = 15
+SLOWEST = 16
+WORKER_ID = 17
+THREAD = 18
+"""The kernel's number of the thread that makes the batches."""
 DRAWS = 19
 """1: making a batch drew from a global random generator."""

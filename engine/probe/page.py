@@ -16,17 +16,17 @@ _MOST_LIVES = 1000
 
 
 class Page:
-    """One mapped page. `slots` is a view of doubles; what is written at each step goes to `memory`, several at once."""
+    """One mapped page. `slots` is a view of doubles: reading and writing an element is one memory access."""
 
     def __init__(self, folder: str, role: float) -> None:
         """Make the file of this process below `folder`. Raises OSError."""
         handle = _new_file(folder, "%d-%d" % (os.getpid(), int(role)))
         try:
             os.ftruncate(handle, layout.PAGE_BYTES)
-            self.memory = mmap.mmap(handle, layout.PAGE_BYTES)
+            self._memory = mmap.mmap(handle, layout.PAGE_BYTES)
         finally:
             os.close(handle)
-        view = memoryview(self.memory)
+        view = memoryview(self._memory)
         self.slots = view[: layout.SLOTS * 8].cast("d")
         self._ring = view[layout.SLOTS * 8 :]
         self._lock = threading.Lock()

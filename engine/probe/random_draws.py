@@ -22,13 +22,14 @@ class RandomDraws:
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
-        self._left = _BATCHES
+        self.left = _BATCHES
+        """Batches that are still looked at."""
 
     def before(self) -> list[Any] | None:
         """The states before a batch is made; None once enough batches were looked at."""
-        if self._left <= 0 or "random" in self._probe.off:
+        if self.left <= 0 or "random" in self._probe.off:
             return None
-        self._left -= 1
+        self.left -= 1
         return self._states()
 
     def after(self, page: Page, before: list[Any]) -> None:
@@ -37,7 +38,7 @@ class RandomDraws:
         # A package that was imported meanwhile has no state from before.
         if now is not None and any(before[at] is not None and before[at] != now[at] for at in range(len(now))):
             page.slots[layout.DRAWS] = 1.0
-            self._left = 0
+            self.left = 0
 
     def _states(self) -> list[Any] | None:
         try:

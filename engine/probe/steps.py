@@ -7,31 +7,38 @@ is the host's clock's; `cuda` adds the device's.
 What a step computes empties the caches, so a hook takes several times as long in a step as in a loop of nothing else.
 Nearly every step is a usual one: a batch of the pass that is trained on, one backward pass, one update by the same
 optimizer. In those the hooks only note the time (`Steps.stage`), and the update counts all of it and writes it to the
-page at once. Anything else first counts what was noted (`Steps.settle`), and then itself.
+page. Anything else first counts what was noted (`Steps.settle`), and then itself.
 """
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Callable, Collection
 from typing import Any
 
 from . import layout
 from .fetches import Batches, Fetches, get_ident
+from .layout import (
+    BACKWARDS,
+    BATCHES,
+    COMPUTE,
+    EPOCH_BATCHES,
+    FORWARD,
+    LAST_STEP,
+    SAMPLES,
+    STEP_SECONDS,
+    UPDATES,
+    WAIT,
+    WAIT_SQUARES,
+)
 from .losses import Losses
 from .page import Page
 
 clock = time.monotonic
-put_backward = struct.Struct("%dd" % (layout.LAST_STEP - layout.BACKWARDS)).pack_into
-put_update = struct.Struct("%dd" % (layout.EPOCH_BATCHES - layout.LAST_STEP)).pack_into
-put_step = struct.Struct("%dd" % (layout.EPOCH - layout.BACKWARDS)).pack_into
-_BACKWARD_AT, _UPDATE_AT = layout.BACKWARDS * 8, layout.LAST_STEP * 8
 ODD, READY, FETCHED, INSIDE, DONE = range(5)
 """Of a usual step: none; none yet; a batch was fetched; a backward pass is under way; it has ended."""
 _USUAL_STEPS = 8
 """After so many usual steps the next one is counted as any other, which takes requests of the supervisor."""
-_TRAINING = layout.TRAINING
 _LOOK_SECONDS = 0.2
 """The loss, the device's clock and requests are looked at no more often."""
 _UNSEEN = 20
@@ -60,12 +67,12 @@ class Steps(Batches):
         "forward",
         "length",
         "losses",
-        "memory",
         "number",
         "on_update",
         "optimizer",
         "optimizer_seen",
         "seconds",
+        "slots",
         "stage",
         "updates",
         "usual",
@@ -99,7 +106,7 @@ class Steps(Batches):
         """Of that batch in its pass."""
         self.optimizer = 0
         """The identity of the one that makes the updates of usual steps."""
-        self.memory: Any = None
+        self.slots: Any = None
         """Of the page."""
         self._usual_left = 0
         self._single: Fetches | None = None
@@ -117,8 +124,6 @@ class Steps(Batches):
         self._optimizer: Any | None = None
         """The newest one, while updates are reported."""
 
-    # A usual step.
-
     def end_usual(self, now: float) -> None:
         """Its update ended."""
         wait = self.delivered - self.asked
@@ -133,24 +138,18 @@ class Steps(Batches):
         self.updates += 1.0
         self.compute += now - self.delivered
         self.seconds += seconds
-        put_step(
-            self.memory,
-            _BACKWARD_AT,
-            self.backwards,
-            self.samples,
-            self.batches,
-            self.wait,
-            self.first_wait,
-            self.wait_squares,
-            self.forward,
-            now,
-            self.updates,
-            self.compute,
-            self.seconds,
-            0.0,
-            _TRAINING,
-            self.number,
-        )
+        slots = self.slots
+        slots[BACKWARDS] = self.backwards
+        slots[SAMPLES] = self.samples
+        slots[BATCHES] = self.batches
+        slots[WAIT] = self.wait
+        slots[WAIT_SQUARES] = self.wait_squares
+        slots[FORWARD] = self.forward
+        slots[LAST_STEP] = now
+        slots[UPDATES] = self.updates
+        slots[COMPUTE] = self.compute
+        slots[STEP_SECONDS] = self.seconds
+        slots[EPOCH_BATCHES] = self.number
         self._usual_left = left = self._usual_left - 1
         self.stage = READY if left and now < self.look_at else ODD
 
@@ -168,8 +167,6 @@ class Steps(Batches):
         """A loader does something else. Another thread's leaves the step of the thread that trains alone."""
         if self.stage and get_ident() == self.thread:
             self.settle(page)
-
-    # Any other.
 
     def pass_begins(self, page: Page, now: float) -> None:
         """A loader is iterated over from its start."""
@@ -209,8 +206,14 @@ class Steps(Batches):
             self.updated(page, now, None)
 
     def _put_batches(self, page: Page) -> None:
-        sums = self.backwards, self.samples, self.batches, self.wait, self.first_wait, self.wait_squares, self.forward
-        put_backward(page.memory, _BACKWARD_AT, *sums)
+        slots = page.slots
+        slots[BACKWARDS] = self.backwards
+        slots[SAMPLES] = self.samples
+        slots[BATCHES] = self.batches
+        slots[WAIT] = self.wait
+        slots[layout.FIRST_WAIT] = self.first_wait
+        slots[WAIT_SQUARES] = self.wait_squares
+        slots[FORWARD] = self.forward
 
     def updated(self, page: Page, now: float, optimizer: Any, updates: int = 0) -> None:
         """An optimizer's step ended at `now`, which is no update unless a backward pass came before; or the script's
@@ -233,12 +236,18 @@ class Steps(Batches):
         seconds = now - self._mark if self._mark else 0.0
         self.seconds += seconds
         self._mark = now
-        put_update(page.memory, _UPDATE_AT, now, self.updates, self.compute, self.seconds, self._dry, _TRAINING)
+        slots = page.slots
+        slots[LAST_STEP] = now
+        slots[UPDATES] = self.updates
+        slots[COMPUTE] = self.compute
+        slots[STEP_SECONDS] = self.seconds
+        slots[layout.DRY] = self._dry
+        slots[layout.PHASE] = layout.TRAINING
         if id(optimizer) != self.losses.last:
-            self.losses.other(page.slots, optimizer)
+            self.losses.other(slots, optimizer)
         if now >= self.look_at or self.looking:
             self.look_at, self.looking = now + _LOOK_SECONDS, False
-            self.losses.read(page.slots, optimizer, self._reported)
+            self.losses.read(slots, optimizer, self._reported)
             for call in self.on_update:
                 call(page, seconds)
         if (
@@ -248,7 +257,7 @@ class Steps(Batches):
             and not (self._reported or self._off or len(self._trainers) > 1)
         ):
             self.stage, self.usual, self._usual_left = READY, self._single, _USUAL_STEPS
-            self.optimizer, self.memory = id(optimizer), page.memory
+            self.optimizer, self.slots = id(optimizer), slots
         self._single = None
 
     def _is_unled_update(self, page: Page, optimizer: Any) -> bool:

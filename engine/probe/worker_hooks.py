@@ -16,6 +16,7 @@ from .page import Page, Probe, hide_frame
 from .random_draws import RandomDraws
 
 clock = time.monotonic
+_WORKING_SINCE = layout.WORKING_SINCE
 _IO_SECONDS = 0.05
 """Bytes are read off no more often: it costs as much as all the rest of a batch's accounting."""
 _DETAIL_SECONDS = 0.005
@@ -82,18 +83,20 @@ class WorkerHooks:
         self._page: Page | None = None
         self._local = threading.local()
         """`counters` of each thread that makes batches: a loop may read its loader in a new one each time."""
-        self._draws = RandomDraws(probe)
         self._worker_info: Any = lambda: None
-        self._detail_at = 0.0
-        self._rough = 0.0
-        """Time of the batches since the newest whose CPU time was read."""
-        probe.after_fork.append(self._forked)
+        self._begin_anew()
+        probe.after_fork.append(self._begin_anew)
 
-    def _forked(self) -> None:
+    def _begin_anew(self) -> None:
         self._page = None
         self._local = threading.local()
-        self._detail_at = self._rough = 0.0
         self._draws = RandomDraws(self._probe)
+        # As in `layout`.
+        self._fetches = self._samples = self._busy = self._slowest = 0.0
+        self._detail_at = 0.0
+        """When the kernel's counters are read again."""
+        self._rough = 0.0
+        """Time of the batches since the newest whose CPU time was read."""
 
     def install(self, module: Any) -> None:
         """Wrap `fetch` of both kinds of fetchers."""
@@ -104,10 +107,10 @@ class WorkerHooks:
 
     def _patch(self, kind: Any) -> None:
         original = kind.fetch
-        probe = self._probe
+        probe, off = self._probe, self._probe.off
 
         def fetch(fetcher: Any, index: Any) -> Any:
-            if "worker" in probe.off:
+            if "worker" in off:
                 return original(fetcher, index)
             try:
                 begun = self._begin()
@@ -128,8 +131,12 @@ class WorkerHooks:
 
         kind.fetch = fetch
 
-    def _begin(self) -> Any:
-        page = self._page
+    def _begin(self) -> tuple[float, float, float, Any, _Counters | None]:
+        """When the batch was begun, and the kernel's counters then; 0: they are not read for it."""
+        page, now = self._page, clock()
+        if page is not None and now < self._detail_at and not self._draws.left:
+            page.slots[_WORKING_SINCE] = now
+            return now, 0.0, 0.0, None, None
         if page is None:
             info = self._worker_info()
             # Without workers the loop makes its batches itself, in a page beside its own.
@@ -142,41 +149,52 @@ class WorkerHooks:
             counters = self._local.counters = _Counters()
         states = self._draws.before()
         now = clock()
-        page.slots[layout.WORKING_SINCE] = now
+        page.slots[_WORKING_SINCE] = now
         if now < self._detail_at:
             return now, 0.0, 0.0, states, counters
         return now, time.thread_time(), counters.run_delay(), states, counters
 
-    def _end(self, begun: Any, samples: int) -> None:
+    def _end(self, begun: tuple[float, float, float, Any, _Counters | None], samples: int) -> None:
         try:
             page = self._page
             if page is None:
                 return
             wall, cpu, delay, states, counters = begun
-            slots = page.slots
-            now = clock()
-            seconds = now - wall
-            slots[layout.WORKING_SINCE] = 0.0
-            if cpu:
-                stands_for = (self._rough + seconds) / seconds if seconds else 1.0
-                self._rough, self._detail_at = 0.0, now + _DETAIL_SECONDS
-                slots[layout.CPU] += (time.thread_time() - cpu) * stands_for
-                if delay >= 0.0:
-                    slots[layout.RUN_DELAY] += (counters.run_delay() - delay) * stands_for
-                else:
-                    slots[layout.RUN_DELAY] = -1.0
+            seconds = clock() - wall
+            if cpu and counters is not None:
+                self._read_counters(page, counters, seconds, cpu, delay)
             else:
                 self._rough += seconds
-            if not counters.counts_bytes:
-                slots[layout.READ_CHARS] = slots[layout.DISK_BYTES] = -1.0
-            elif (read := counters.read_since(now)) is not None:
-                slots[layout.READ_CHARS] += read[0]
-                slots[layout.DISK_BYTES] += read[1]
-            slots[layout.BUSY] += seconds
-            slots[layout.WORKER_SAMPLES] += samples
-            slots[layout.SLOWEST] = max(slots[layout.SLOWEST], seconds / max(1, samples))
-            slots[layout.FETCHES] += 1
+            self._fetches += 1.0
+            self._samples += samples
+            self._busy += seconds
+            slots = page.slots
+            slots[layout.FETCHES] = self._fetches
+            slots[layout.WORKER_SAMPLES] = self._samples
+            slots[layout.BUSY] = self._busy
+            slots[_WORKING_SINCE] = 0.0
+            if seconds > self._slowest * samples:
+                self._slowest = seconds / max(1, samples)
+                slots[layout.SLOWEST] = max(slots[layout.SLOWEST], self._slowest)
             if states is not None:
                 self._draws.after(page, states)
         except Exception as error:  # noqa: BLE001 - the script comes first
             self._probe.failed("worker", error, self._page)
+
+    def _read_counters(self, page: Page, counters: _Counters, seconds: float, cpu: float, delay: float) -> None:
+        """A batch ended that took so many `seconds`; `cpu` and `delay`: the kernel's counters when it was begun."""
+        slots, now = page.slots, clock()
+        stands_for = (self._rough + seconds) / seconds if seconds else 1.0
+        self._rough, self._detail_at = 0.0, now + _DETAIL_SECONDS
+        slots[layout.CPU] += (time.thread_time() - cpu) * stands_for
+        if delay >= 0.0:
+            slots[layout.RUN_DELAY] += (counters.run_delay() - delay) * stands_for
+        else:
+            slots[layout.RUN_DELAY] = -1.0
+        if not counters.counts_bytes:
+            slots[layout.READ_CHARS] = slots[layout.DISK_BYTES] = -1.0
+        elif (read := counters.read_since(now)) is not None:
+            slots[layout.READ_CHARS] += read[0]
+            slots[layout.DISK_BYTES] += read[1]
+        # The reader sets it back.
+        self._slowest = slots[layout.SLOWEST]

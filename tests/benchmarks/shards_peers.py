@@ -77,6 +77,17 @@ class _Samples:
         return self._crop(image), int(sample["label"])
 
 
+class _CroppedBatch:
+    """A batch of such samples."""
+
+    def __init__(self, samples: _Samples) -> None:
+        self._samples = samples
+
+    def __call__(self, rows: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = zip(*map(self._samples, rows), strict=True)
+        return torch.stack(images), torch.tensor(labels)
+
+
 def litdata(setting: Setting) -> Pass:
     """LitData with its own JPEG decoder (torchvision's) and its own loader."""
     package = import_module("litdata")
@@ -98,14 +109,15 @@ def mosaicml(setting: Setting) -> Pass:
     package = import_module("streaming")
     samples = _Samples(_crops(setting))
 
-    class Cropped(package.StreamingDataset):  # type: ignore[misc, name-defined]
-        def __getitem__(self, at: int) -> Any:
-            return samples(super().__getitem__(at))
-
-    data = Cropped(
+    data = package.StreamingDataset(
         local=str(setting.scratch / "mds" / "train"), shuffle=True, batch_size=setting.batch_size, num_canonical_nodes=1
     )
     loader: Any = torch.utils.data.DataLoader(
-        data, batch_size=setting.batch_size, drop_last=True, num_workers=setting.workers, persistent_workers=True
+        data,
+        batch_size=setting.batch_size,
+        drop_last=True,
+        num_workers=setting.workers,
+        persistent_workers=True,
+        collate_fn=_CroppedBatch(samples),
     )
     return lambda: _drain(loader)

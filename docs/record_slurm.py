@@ -1,4 +1,4 @@
-"""Record a session: a run on two nodes of a real Slurm, whose time limit ends it several times until it finishes.
+"""Record a session: a run on two nodes of a real Slurm that its time limit ends several times, until it finishes.
 
     python docs/record_slurm.py docs/slurm-session.txt needs root, iproute2, OpenSSH, Slurm and munge
 

@@ -1,8 +1,8 @@
-"""Record a session: a run on two nodes of a real Slurm, whose time limit ends it several times until it finishes.
+"""Record a session: a run on two nodes of a real Slurm that its time limit ends several times, until it finishes.
 
-    python docs/record_slurm.py docs/slurm-session.txt needs root, iproute2, OpenSSH, Slurm and munge
+    python docs/record_slurm.py docs/slurm-session.txt      needs root, iproute2, OpenSSH, Slurm and munge
 
-It takes six minutes, on a busy machine eleven. Images come from a slow storage, so that a step takes at least 0.7 s:
+It takes six minutes, on a busy machine eleven. Images come from a slow storage, so that each step takes 0.7 s or more:
 the time limit ends the run twice or more.
 
 The nodes are network namespaces with addresses and host names of their own, with a real slurmd in each; munged and

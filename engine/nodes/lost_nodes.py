@@ -111,7 +111,7 @@ class NodePool:
             if node.ready.problem:
                 raise BadInput(f"hosts: {node.name}: {node.ready.problem}")
 
-    def _connect(self, node: Node, *, imported: bool = True) -> None:
+    def _connect(self, node: Node, *, imported: bool = False) -> None:
         """`imported`: the node is usable once it has imported torch, and not before."""
         node.tried = time.monotonic()
         node.ready = None

@@ -93,7 +93,7 @@ class NodePool:
         """
         (self._run.directory / SHARED_FILE).write_text(self._token)
         for node in self.nodes:
-            self._connect(node, imported=False)
+            self._connect(node)
         threading.Thread(target=self._watch, name="nodes", daemon=True).start()
         deadline = time.monotonic() + _START_SECONDS
         while not all(node.ready for node in self.nodes):
@@ -111,8 +111,7 @@ class NodePool:
             if node.ready.problem:
                 raise BadInput(f"hosts: {node.name}: {node.ready.problem}")
 
-    def _connect(self, node: Node, *, imported: bool = False) -> None:
-        """`imported`: the node is usable once it has imported torch, and not before."""
+    def _connect(self, node: Node) -> None:
         node.tried = time.monotonic()
         node.ready = None
         node.link = NodeLink(
@@ -126,7 +125,6 @@ class NodePool:
                 token=self._token,
                 timeout=self._settings.node_timeout,
                 data_dir=data_dir,
-                imported=imported,
             )
         )
 

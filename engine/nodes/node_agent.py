@@ -184,11 +184,7 @@ class NodeAgent:
             problem = f"{where}: {error.strerror}; set GPUTRAIN_HOME there to a folder that can be written"
         if begin.data_dir and is_path(begin.data_dir) and not Path(begin.data_dir).exists():
             problem = f"data_dir: {plain(begin.data_dir, 200)} does not exist there"
-        ready = this_node(shared=self._shared, problem=problem)
-        if begin.imported and not ready.problem:
-            rank_server.when_ready(lambda: self._send(ready))
-        else:
-            self._send(ready)
+        self._send(this_node(shared=self._shared, problem=problem))
 
     def _take_stock(self, index: bytes) -> None:
         assert self._run is not None

@@ -39,8 +39,6 @@ class Begin(Message, frozen=True, tag="begin"):
     """Seconds of silence after which each end counts the other as lost."""
     data_dir: str
     """A folder that must be there; empty: none."""
-    imported: bool
-    """Answer once torch is imported: the other nodes train meanwhile."""
 
 
 class Offer(Message, frozen=True, tag="offer"):

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import multiprocessing
-import threading
-from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -33,23 +31,6 @@ def start(log: Path) -> None:
     context().set_forkserver_preload(_PRELOADED)
     with standard_streams_to(log), scheduler_signals.blocked_signals():
         forkserver.ensure_running()
-
-
-def when_ready(then: Callable[[], None]) -> None:
-    """Call `then` on a thread once it has imported everything, or has ended before."""
-
-    def wait() -> None:
-        with contextlib.suppress(OSError, EOFError):
-            process = context().Process(target=_nothing, name="first fork")
-            process.start()
-            process.join()
-        then()
-
-    threading.Thread(target=wait, name="rank server", daemon=True).start()
-
-
-def _nothing() -> None:
-    """What a process does that is only to show that processes can be forked."""
 
 
 def pid() -> int | None:

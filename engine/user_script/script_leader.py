@@ -30,7 +30,7 @@ class ScriptLeader:
         trained = [rank for rank in ranks if rank.page.slots[layout.UPDATES] > 0]
         if not trained:
             return None
-        alive = [rank for rank in trained if _is_alive(rank, trained)]
+        alive = [rank for rank in trained if _is_alive(rank, trained) or _has_mates(rank, trained)]
         if alive:
             best = min(alive, key=lambda one: (one.number, -one.page.slots[layout.UPDATES]))
         else:
@@ -39,7 +39,9 @@ class ScriptLeader:
         if now is None:
             self._now = best
         elif best is not now and self._must_follow(now, best, alive):
-            self._before, self._now = now, best
+            # Rank 0 may make its first update after the others: it is the same training.
+            self._before = None if now.ranked and best.number < now.number else now
+            self._now = best
         return self._now
 
     @staticmethod
@@ -75,6 +77,13 @@ def _is_alive(rank: ScriptRank, others: Iterable[ScriptRank]) -> bool:
     page = rank.page
     newest = max(other.page.life for other in others if other.page.pid == page.pid)
     return page.life == newest and Path(f"/proc/{page.pid}").exists()
+
+
+def _has_mates(rank: ScriptRank, others: list[ScriptRank]) -> bool:
+    """Whether other ranks of its training go on; ranks do not end at the same moment."""
+    if not rank.ranked or any(_last_step(other) > _last_step(rank) for other in others if other.number == rank.number):
+        return False
+    return any(other.ranked and other.number != rank.number and _is_alive(other, others) for other in others)
 
 
 def _is_idle(now: ScriptRank, other: ScriptRank) -> bool:

@@ -154,3 +154,33 @@ def test_a_shell_script_that_trains_twice_shows_both(tmp_path: Path) -> None:
     assert done.returncode == 0
     events = list(event_log.read(run_directory.find("last").events))
     assert sum(event.window_steps for event in events if isinstance(event, Steps)) == 2 * 87
+
+
+def test_rank_0_may_end_before_the_others_are_seen(tmp_path: Path, processes: list[subprocess.Popen[bytes]]) -> None:
+    ranks = [Training(tmp_path, process.pid, rank, 2) for rank, process in enumerate(processes[:2])]
+    events = watched(tmp_path)
+    for rank in ranks:
+        rank.train(100, at=1.0)
+    processes[0].kill()
+    processes[0].wait()
+    found = events.poll(1.0)
+    processes[1].kill()
+    processes[1].wait()
+    found += events.poll(2.0, last=True)
+    assert [event.step for event in found if isinstance(event, Steps)] == [100]
+    assert [event.rank for event in found if isinstance(event, RankSteps)] == [1]
+    assert not [event for event in found if isinstance(event, Notice) and "trains now" in event.text]
+
+
+def test_rank_0_may_make_its_first_update_after_the_others(
+    tmp_path: Path, processes: list[subprocess.Popen[bytes]]
+) -> None:
+    ranks = [Training(tmp_path, process.pid, rank, 2) for rank, process in enumerate(processes[:2])]
+    events = watched(tmp_path)
+    ranks[1].train(10, at=1.0)
+    assert steps(events, 1.0) == [10]
+    for rank, updates in zip(ranks, (20, 10), strict=True):
+        rank.train(updates, at=2.0)
+    found = events.poll(2.0)
+    assert [event.step for event in found if isinstance(event, Steps)] == [20]
+    assert not [event for event in found if isinstance(event, Notice) and "trains now" in event.text]

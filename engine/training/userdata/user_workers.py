@@ -20,6 +20,8 @@ _REMEDY = {
     -signal.SIGKILL: "most likely out of memory: lower num_workers, prefetch_factor or batch_size",
     -signal.SIGBUS: "most likely /dev/shm is full: raise --shm-size of a container, or lower num_workers",
 }
+_BROKEN = (ConnectionError, EOFError)
+"""Errors of a connection whose other end is gone."""
 _LOG = "trainer.log has its last output; num_workers=0 uses no processes"
 
 
@@ -49,11 +51,13 @@ class UserWorkers:
             except Exception as error:
                 # A dead worker shows as an error of any kind in the iterator.
                 dead = self._dead_worker(error)
-                if dead is None or dead.exitcode is None:
+                if dead is None and not isinstance(error, _BROKEN):
                     raise
-                what = f"data worker (pid {dead.pid}) {_end(dead.exitcode)}"
-                if dead.exitcode > 0 or (stuck and not done) or deaths >= MAX_DEATHS:
-                    raise WorkerError(f"{what}; {_REMEDY.get(dead.exitcode, _LOG)}") from error
+                # A signal may break the connection of a worker that lives. Errors of the data set come as texts.
+                code = (dead.exitcode if dead is not None else None) or 0
+                what = f"data worker (pid {dead.pid}) {_end(code)}" if dead is not None else "a data worker hung up"
+                if code > 0 or (stuck and not done) or deaths >= MAX_DEATHS:
+                    raise WorkerError(f"{what}; {_REMEDY.get(code, _LOG)}") from error
                 self._on_warning(f"{what}; new workers load its batches")
             else:
                 return
@@ -64,7 +68,7 @@ class UserWorkers:
 
     def _dead_worker(self, error: Exception) -> BaseProcess | None:
         """The worker that `error` comes from; None if all live."""
-        if isinstance(error, ConnectionError | EOFError):
+        if isinstance(error, _BROKEN):
             # Its connection closes a moment before its exit is known.
             connection.wait([worker.sentinel for worker in self._workers], _EXIT_SECONDS)
         return next((worker for worker in self._workers if worker.exitcode), None)

@@ -22,6 +22,8 @@ from gputrain.engine.training.workers.worker_pool import WorkerError
 DATA = """
 import os
 import random
+from multiprocessing import connection
+from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset, get_worker_info
@@ -40,7 +42,12 @@ class Points(Dataset):
         if get_worker_info() is not None:
             if self.deadly == "left":
                 os._exit(3)
-            if self.deadly and index > 20:
+            if isinstance(self.deadly, Path):
+                if index > 20 and not self.deadly.exists():
+                    self.deadly.touch()
+                    # From now on it closes each connection by which it should hand over a tensor.
+                    connection.deliver_challenge = None
+            elif self.deadly and index > 20:
                 os.kill(os.getpid(), self.deadly)
         return torch.full((5,), index + random.random()), index % 2
 
@@ -49,6 +56,7 @@ fine = lambda data_dir: Points(0)
 killed = lambda data_dir: Points(9)
 bus = lambda data_dir: Points(7)
 left = lambda data_dir: Points("left")
+hung_up = lambda data_dir: Points(Path(__file__).with_name("hung-up"))
 """
 
 
@@ -95,6 +103,18 @@ def test_killed_workers_are_replaced_and_the_batches_are_the_same(code: Path, pe
     assert "was killed by SIGKILL; new workers load its batches" in said[0]
     # torch's own would raise wherever the training is.
     assert signal.getsignal(signal.SIGCHLD) is handler
+
+
+def test_a_worker_that_lives_and_hangs_up_is_replaced(code: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    said: list[str] = []
+    hit, whole = loader(code, said, "hung_up"), loader(code, [], num_workers=0)
+    for found, expected in zip(hit.epoch(0), whole.epoch(0), strict=True):
+        assert torch.equal(found.indices, expected.indices)
+        assert torch.equal(found.images, expected.images)
+    hit.close()
+    assert said == ["a data worker hung up; new workers load its batches"]
+    assert not multiprocessing.active_children()
+    assert "TypeError" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

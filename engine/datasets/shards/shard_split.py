@@ -84,11 +84,13 @@ def open_split(
     *,
     setting: str = "train_split",
     classes: Sequence[str] | None = None,
+    named: bool = False,
     on_found: OnFound = lambda found: None,
 ) -> ShardSplit:
     """The images of a split; the index is built if there is none.
 
-    `classes` are those of the training split. Raises BadInput with the setting, the shard and the remedy, and what
+    `classes` are those of the training split; `named`: whether these are its labels, and not names of numbers. Raises
+    BadInput with the setting, the shard and the remedy, and what
     `on_found` raises.
     """
     shards = shard_set(data, split, setting, on_found)
@@ -99,6 +101,8 @@ def open_split(
         raise BadInput(f"{setting}: the shards in {shown(shards.root)} have no images{first}")
     on_found(len(images))
     found, labels = _classes(images, data.data_dir, shards.root, setting, classes)
+    if named and not images.label_names and images.schema_classes != list(found):
+        _check_numbers(_names_beside(data.data_dir, shards.root), found, shards.root, setting)
     skipped: dict[str, int] = {}
     for one in images.shards:
         for kind, count in one["skipped"].items():
@@ -135,6 +139,16 @@ def _classes(
     if named and highest >= len(named):
         raise BadInput(f"{setting}: the shards in {shown(root)} have class {highest}, but only {len(named)} names")
     return tuple(named or map(str, range(highest + 1))), images.labels
+
+
+def _check_numbers(names: list[str], classes: Sequence[str], root: str, setting: str) -> None:
+    """Raises BadInput unless `names` say that the numbers of a split are those of `classes`."""
+    if names != list(classes):
+        raise BadInput(
+            f"{setting}: the shards in {shown(root)} have class numbers, and the training images class names, whose "
+            f"order is another matter; write names, or a {CLASSES} beside the shards with the names of the training "
+            "images in alphabetical order"
+        )
 
 
 def _names_beside(data_dir: str, root: str) -> list[str]:

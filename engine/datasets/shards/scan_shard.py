@@ -26,7 +26,8 @@ def scan_shard(shards: ShardSet, number: int, path: str, on_found: Callable[[int
         raise BadInput(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
     if found.numbered and found.names:
         raise BadInput(
-            f"{name} has class numbers and class names ('{plain(found.names[0], 60)}'); write one of them for all samples"
+            f"{name} has class numbers and class names ('{plain(found.names[0], 60)}'); write one of them for all "
+            "samples"
         )
     return found
 

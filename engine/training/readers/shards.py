@@ -52,11 +52,12 @@ def _overlap_warning(train: ShardSplit, val: ShardSplit | None) -> tuple[str, ..
     shared = 0 if val is None else val.images.images_shared_with(train.images)
     if val is None or not shared:
         return ()
-    return (
+    text = (
         f"val_split: {shared:,} of the {len(val.images):,} validation images are trained on, too: their loss and "
         "accuracy say little; name other shards, or parts such as train_split=train[:90%] val_split=train[90%:] of "
-        "dataset=hf",
+        "dataset=hf"
     )
+    return (text,)
 
 
 def _page_warning(split: ShardSplit, image_key: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from gputrain.engine.datasets.folder_layouts import shown
 from gputrain.engine.datasets.remote_shards import remote_listing
 from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged, RemoteFileDamaged
 from gputrain.engine.datasets.remote_shards.remote_shard_files import RemoteShardFiles, packing_of, wanted_of
-from gputrain.engine.datasets.shard_formats import shard_scan
+from gputrain.engine.datasets.shard_formats import imagenet_labels, shard_scan
 from gputrain.engine.datasets.shard_formats.shard_scan import COLUMNS, ScanProgress, ShardPart, ShardScan
 from gputrain.engine.datasets.shards import packed_index
 from gputrain.engine.datasets.shards.scan_shard import scan_shard
@@ -103,8 +103,9 @@ def _key(shards: ShardSet, stats: Sequence[ShardStat]) -> str:
 
 
 def _labels_stat(shards: ShardSet) -> list[int]:
-    """Size and time of the file with the classes; empty if there is none."""
-    return [*_stat(shards.labels_file)] if shards.labels_file else []
+    """Size and time of the files with the classes; empty if there are none."""
+    read = imagenet_labels.files_of(shards.labels_file) if shards.labels_file else []
+    return [number for path in read for number in _stat(path)]
 
 
 def _ends_hash(shards: ShardSet) -> str:

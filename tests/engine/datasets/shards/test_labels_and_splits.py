@@ -42,6 +42,13 @@ def test_names_and_numbers_in_one_tfrecord_file_are_refused(tmp_path: Path) -> N
         shard_split.open_split(data(tmp_path, "tfrecord"), "train")
 
 
+def test_long_names_are_not_cut(tmp_path: Path) -> None:
+    """Two captions with one beginning are no class."""
+    labelled(tmp_path / "train.tar", [f'{{"label": "{"x" * 200}{end}"}}' for end in "ab"], "json")
+    with pytest.raises(BadInput, match=r"the sample '0' has a text of 201 characters as the class in its json file"):
+        shard_split.open_split(data(tmp_path), "train")
+
+
 def test_numbers_do_not_validate_names(tmp_path: Path) -> None:
     """Which class the number 0 is, nothing says: the names of the training images are sorted."""
     labelled(tmp_path / "train.tar", ["zebra", "ant"])

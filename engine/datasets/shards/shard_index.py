@@ -95,7 +95,7 @@ def _key(shards: ShardSet, stats: Sequence[ShardStat]) -> str:
     if shards.is_fetched:  # a server may say nothing of versions; and the cache's names have the whole path
         described.append(shards.root)
     else:
-        described.append(_ends_hash(shards))
+        described.append(_ends_hash(shards.paths[0], shards.paths[-1]))
     if shards.listed:
         described.append([shard[1:] for shard in shards.listed])
     described += _labels_stat(shards)
@@ -108,13 +108,13 @@ def _labels_stat(shards: ShardSet) -> list[int]:
     return [number for path in read for number in _stat(path)]
 
 
-def _ends_hash(shards: ShardSet) -> str:
-    """A hash of the ends of the first and the last shard, so that shards can be moved, but not be taken for others.
+def _ends_hash(*paths: str) -> str:
+    """A hash of the ends of shards, so that these can be moved, but not be taken for others.
 
     Shards of two splits may have the same names, and tar files the same size; programs that unpack them set the time.
     """
     found = hashlib.sha256()
-    for path in dict.fromkeys((shards.paths[0], shards.paths[-1])):
+    for path in dict.fromkeys(paths):
         try:
             with open(path, "rb") as file:  # noqa: PTH123
                 found.update(file.read(_END_BYTES))
@@ -129,6 +129,8 @@ def _part_path(shards: ShardSet, number: int, stat: ShardStat) -> Path:
     described: list[Any] = [FORMAT, shards.dataset, shards.image_key, shards.label_key, shards.paths[number], *stat]
     if shards.listed:
         described.append(shards.listed[number][1:])
+    if not shards.is_fetched:
+        described.append(_ends_hash(shards.paths[number]))
     described += _labels_stat(shards)
     key = hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return home() / "parts" / f"{key}.npz"

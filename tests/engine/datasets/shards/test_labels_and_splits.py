@@ -75,6 +75,13 @@ def test_shards_of_the_same_name_size_and_time(tmp_path: Path) -> None:
     assert found[0].images.key != found[1].images.key
 
 
+def test_a_shard_that_is_replaced_with_the_same_size_and_time(tmp_path: Path) -> None:
+    """As `cp -p` and programs that unpack archives replace it: the first or the last shard of a split."""
+    for labels in (["1", "0"], ["0", "1"]):
+        os.utime(labelled(tmp_path / "train.tar", labels), (1e9, 1e9))
+        assert shard_split.open_split(data(tmp_path), "train").labels.tolist() == [int(label) for label in labels]
+
+
 @pytest.mark.parametrize("name", ["train-{}-of-{}.parquet", "data/train-{}-of-{}.parquet"])
 def test_shards_of_an_earlier_writing_do_not_count_twice(tmp_path: Path, name: str) -> None:
     for number, count in ((0, 1), (0, 2), (1, 2)):

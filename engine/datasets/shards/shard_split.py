@@ -101,8 +101,12 @@ def open_split(
         raise BadInput(f"{setting}: the shards in {shown(shards.root)} have no images{first}")
     on_found(len(images))
     found, labels = _classes(images, data.data_dir, shards.root, setting, classes)
-    if named and not images.label_names and images.schema_classes != list(found):
-        _check_numbers(_names_beside(data.data_dir, shards.root), found, shards.root, setting)
+    if named and not (images.label_names or images.schema_classes or _names_beside(data.data_dir, shards.root)):
+        raise BadInput(
+            f"{setting}: the shards in {shown(shards.root)} have class numbers, and the training images class names, "
+            f"whose order is another matter; write names, or a {CLASSES} beside the shards with the names of the "
+            "training images in alphabetical order"
+        )
     skipped: dict[str, int] = {}
     for one in images.shards:
         for kind, count in one["skipped"].items():
@@ -128,7 +132,7 @@ def _classes(
     highest = int(images.labels.max())
     named = images.schema_classes or _names_beside(data_dir, root)
     if known is not None:
-        if images.schema_classes and list(known) != images.schema_classes:
+        if named and list(known) != named:
             raise BadInput(f"{setting}: the shards in {shown(root)} name other classes than the training images")
         if highest >= len(known):
             raise BadInput(
@@ -139,16 +143,6 @@ def _classes(
     if named and highest >= len(named):
         raise BadInput(f"{setting}: the shards in {shown(root)} have class {highest}, but only {len(named)} names")
     return tuple(named or map(str, range(highest + 1))), images.labels
-
-
-def _check_numbers(names: list[str], classes: Sequence[str], root: str, setting: str) -> None:
-    """Raises BadInput unless `names` say that the numbers of a split are those of `classes`."""
-    if names != list(classes):
-        raise BadInput(
-            f"{setting}: the shards in {shown(root)} have class numbers, and the training images class names, whose "
-            f"order is another matter; write names, or a {CLASSES} beside the shards with the names of the training "
-            "images in alphabetical order"
-        )
 
 
 def _names_beside(data_dir: str, root: str) -> list[str]:

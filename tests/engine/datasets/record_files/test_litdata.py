@@ -165,6 +165,7 @@ def test_rows_of_arrow_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_label_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
     """The only integer is the number of the row, and no class."""
-    litdata(tmp_path / "train", [{"image": b"x", "label": b"1.0", "id": 0}], ["bytes", "float", "int"])
+    row: Sample = {"image": b"x", "label": b"1.0", "id": 0}
+    litdata(tmp_path / "train", [row], ["bytes", "float", "int"])
     with pytest.raises(BadInput, match=r"has no classes in 'label', but float; classes are integers or texts; it has"):
         opened(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from queue import Queue
 
 import pytest
 from helpers.training import record_files
@@ -13,6 +14,8 @@ from helpers.training.training_tools import opened, small_config
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets.shards import shard_split
 from gputrain.engine.datasets.shards.shard_patterns import shards_of
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.training.inference import input_images
 
 
 def labelled(path: Path, labels: list[str], suffix: str = "cls") -> Path:
@@ -36,7 +39,10 @@ def test_names_and_numbers_in_one_shard_are_refused(tmp_path: Path, suffix: str,
 
 def test_names_and_numbers_in_one_tfrecord_file_are_refused(tmp_path: Path) -> None:
     """Records without the number have the name in its place."""
-    records = [{"image/encoded": b"a", "image/class/label": 0}, {"image/encoded": b"b", "image/class/text": "rose"}]
+    records: list[record_files.Sample] = [
+        {"image/encoded": b"a", "image/class/label": 0},
+        {"image/encoded": b"b", "image/class/text": "rose"},
+    ]
     record_files.tfrecord(tmp_path / "train.tfrecord", [record_files.example(each) for each in records])
     with pytest.raises(BadInput, match=r"train.tfrecord has class numbers and class names"):
         shard_split.open_split(data(tmp_path, "tfrecord"), "train")
@@ -56,12 +62,30 @@ def test_numbers_do_not_validate_names(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"val_split: the shards in .* have class numbers, and the training images"):
         opened(small_config(tmp_path, dataset="webdataset"))
     (tmp_path / "classes.txt").write_text("zebra\nant\n")
-    with pytest.raises(BadInput, match=r"val_split: the shards in .* have class numbers"):
+    with pytest.raises(BadInput, match=r"val_split: the shards in .* name other classes than the training images"):
         opened(small_config(tmp_path, dataset="webdataset"))
     (tmp_path / "classes.txt").write_text("ant\nzebra\n")
     found, _ = opened(small_config(tmp_path, dataset="webdataset"))
     assert found.val is not None
     assert [found.val.classes[label] for label in found.val.labels] == ["ant", "zebra"]
+
+
+def test_splits_whose_names_have_another_order(tmp_path: Path) -> None:
+    """Each folder of shards may have its own classes.txt."""
+    for split, names in (("train", "ant\nzebra\n"), ("val", "zebra\nant\n")):
+        labelled(tmp_path / split / "0.tar", ["0", "1"])
+        (tmp_path / split / "classes.txt").write_text(names)
+    with pytest.raises(BadInput, match=r"val_split: the shards in .* name other classes than the training images"):
+        opened(small_config(tmp_path, dataset="webdataset"))
+
+
+def test_numbers_that_are_predicted_are_said_to_be_taken_as_the_runs(tmp_path: Path) -> None:
+    labelled(tmp_path / "some.tar", ["0", "1"])
+    for classes, expected in ((("ant", "zebra"), 1), (("0", "1"), 0)):
+        outbox: Queue[bytes] = Queue()
+        input_images.images_at(tmp_path / "some.tar", small_config(tmp_path), classes, EventReporter(outbox))
+        said = b"".join(outbox.get() for _ in range(outbox.qsize()))
+        assert said.count(b"its labels are numbers without names") == expected
 
 
 def test_shards_of_the_same_name_size_and_time(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def arrow_files(data_dir: str, split: str, setting: str, on_wait: OnWait | None 
         raise BadInput(
             f"{setting}: there is no split '{plain(split, 60)}' in {shown(home)}; it has {has}: {setting}=NAME{more}"
         )
+    if not found[name]:
+        raise BadInput(f"{setting}: the split '{plain(name, 60)}' in {shown(home)} has no rows; choose another one")
     return tuple(map(str, found[name]))
 
 
@@ -97,6 +99,8 @@ def _saved(folder: Path) -> list[Path]:
     if state.get("_indices_data_files"):
         raise BadInput(f"{shown(folder)} selects rows by another file, as old versions of datasets wrote; save it anew")
     listed = state.get("_data_files")
+    if listed == []:
+        return []  # a split without rows
     names = [row.get("filename") if isinstance(row, dict) else None for row in listed or []]
     if not names or not all(isinstance(name, str) for name in names):
         raise BadInput(f"{shown(folder / STATE)} names no Arrow files; save the data set anew")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.record_files import litdata_rows
 from gputrain.engine.datasets.record_files.file_window import FileWindow
 from gputrain.engine.datasets.record_files.found_images import Damage, Found, FoundImage, class_of
 from gputrain.engine.datasets.record_files.listed_shards import (
@@ -41,6 +42,10 @@ def scan_chunk(
         offsets = _offsets(handle, listed.samples)
         if isinstance(offsets, Damage):
             yield offsets
+            return
+        if listed.samples and offsets[0] == offsets[-1]:
+            names = [listed.fields[at].name for at in chosen]
+            yield from litdata_rows.scan_rows(path, shown, handle, listed.samples, *names)
             return
         size = os.fstat(handle).st_size
         whole = sum(end <= size for end in offsets[1:])

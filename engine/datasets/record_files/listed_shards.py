@@ -97,6 +97,10 @@ def _label(place: str, fields: Sequence[Field], wanted: str) -> int:
     named = next((by_name[name] for name in LABEL_NAMES if name in by_name), None)
     if named is not None:
         return named
+    other = next((field for name in LABEL_NAMES for field in fields if field.name == name), None)
+    if possible and other is not None:  # such as one of floats: the only integer is then no class, but a row's number
+        what = f"has no classes in '{other.name}', but {plain(other.encoding, 60)}"
+        raise _fault(place, fields, f"{what}; classes are integers or texts", "label_key")
     if len(possible) != 1:
         has = f"{len(possible)} fields that may be the class" if possible else "no field of the class (integer or text)"
         raise _fault(place, fields, f"has {has}", "label_key")

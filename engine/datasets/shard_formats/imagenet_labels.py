@@ -31,6 +31,12 @@ def labels_file(home: Path) -> Path | None:
     return None
 
 
+def files_of(labels: str) -> list[str]:
+    """The files that `classes_of_images` reads for this one."""
+    path = Path(labels)
+    return [labels, str(path.parent / _TABLE)] if path.suffix == ".txt" else [labels]
+
+
 def classes_of_images(path: Path) -> dict[str, str]:
     """WordNet ID of each validation image by its name without suffix. Raises BadInput."""
     try:
@@ -67,8 +73,9 @@ def _of_kit(path: Path, truth: bytes, table: bytes) -> dict[str, str]:
 def _of_kaggle(path: Path) -> dict[str, str]:
     """By rows ``ImageId,PredictionString``, whose second field begins with the class."""
     found: dict[str, str] = {}
-    for line, row in enumerate(csv.reader(io.StringIO(path.read_text("utf-8"))), 1):
-        if line == 1 and row[:1] == ["ImageId"]:
+    # A spreadsheet program leaves a mark in front of the first line, and perhaps an empty last one.
+    for line, row in enumerate(csv.reader(io.StringIO(path.read_text("utf-8-sig"))), 1):
+        if not row or (line == 1 and row[0] == "ImageId"):
             continue
         words = row[1].split() if len(row) > 1 else []
         if not words:

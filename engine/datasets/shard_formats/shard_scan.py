@@ -41,6 +41,8 @@ class ShardScan:
     extra: list[int] = field(default_factory=list)
     """tar: blocks from the first header to the image. Parquet: the row in its page, or in the file. Arrow: 1 if the
     bytes are the path of the image."""
+    numbered: bool = False
+    """Whether a label is a class number."""
     names: list[str] = field(default_factory=list)
     """Class names in the order of their first use, if the labels are texts."""
     damage: list[str] = field(default_factory=list)
@@ -61,6 +63,7 @@ class ShardScan:
         self.lengths.append(min(length, LONGEST))
         self.extra.append(extra)
         if isinstance(label, int):
+            self.numbered = True
             self.labels.append(label)
             return
         code = self._codes.setdefault(label, len(self.names))

@@ -24,6 +24,8 @@ _LABEL_KEYS = ("cls", "json")
 _JSON_FIELDS = ("label", "cls", "class")
 """Fields that it looks for in a json file."""
 _LARGEST_LABEL = 1 << 24
+_LONGEST_NAME = 200
+"""Characters of a class name."""
 _LARGEST_TEXT = 1 << 20
 """Bytes that are read of a file with the label."""
 _IMAGES = frozenset(suffix.removeprefix(".") for suffix in image_files.EXTENSIONS)
@@ -149,7 +151,7 @@ class SampleScan:
         text = sample.texts[key].decode("utf-8", "replace").strip()
         if text.isascii() and text.isdigit():
             return self._number(sample, int(text))
-        if not text or len(text) > 200 or "\n" in text:
+        if not text or len(text) > _LONGEST_NAME or "\n" in text:
             raise self._fault(sample, f"has no class number or name in its .{plain(key, 60)}")
         return self._number(sample, -1) if text.lstrip("-").isdigit() else text
 
@@ -166,7 +168,9 @@ class SampleScan:
             if isinstance(value, int) and not isinstance(value, bool):
                 return self._number(sample, value)
             if isinstance(value, str) and value:
-                return value[:200]
+                if len(value) > _LONGEST_NAME:  # its beginning alone may be that of another class
+                    raise self._fault(sample, f"has a text of {len(value):,} characters as the class in its json file")
+                return value
         wanted = plain(fields, 60) if fields else " or ".join(_JSON_FIELDS)
         raise self._fault(sample, f"has no class number or name in the field {wanted} of its json file")
 

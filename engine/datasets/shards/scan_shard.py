@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets.folder_layouts import shown
 from gputrain.engine.datasets.record_files.chunk_samples import scan_chunk
 from gputrain.engine.datasets.record_files.listed_shards import chosen_fields
@@ -16,23 +17,34 @@ from gputrain.engine.datasets.shards.shard_set import ShardSet
 
 def scan_shard(shards: ShardSet, number: int, path: str, on_found: Callable[[int], None]) -> ShardScan:
     """The scan of a shard whose content is in `path`. Raises BadInput, and InterruptedError of `on_found`."""
-    keys, name = (shards.image_key, shards.label_key), shown(shards.paths[number])
+    name = shown(shards.paths[number])
     try:
-        if shards.listed:
-            return ShardScan().take(scan_chunk(path, name, shards.listed[number], *keys, on_found))
-        if shards.dataset == "tfrecord":
-            return ShardScan().take(scan_tfrecord(path, name, *keys, on_found))
-        if shards.dataset == "imagenet":
-            return imagenet_tars.scan_imagenet(path, shards.labels_file, on_found)
-        if shards.dataset == "hf":
-            return arrow_rows.scan_arrow(path, *keys, on_found)
-        if shards.dataset == "parquet":
-            return parquet_rows.scan_parquet(path, *keys, on_found)
-        return tar_samples.scan_tar(path, *keys, on_found)
+        found = _scan(shards, number, path, name, on_found)
     except InterruptedError:
         raise
     except OSError as error:
         raise BadInput(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
+    if found.numbered and found.names:
+        raise BadInput(
+            f"{name} has class numbers and class names ('{plain(found.names[0], 60)}'); write one of them for all "
+            "samples"
+        )
+    return found
+
+
+def _scan(shards: ShardSet, number: int, path: str, name: str, on_found: Callable[[int], None]) -> ShardScan:
+    keys = (shards.image_key, shards.label_key)
+    if shards.listed:
+        return ShardScan().take(scan_chunk(path, name, shards.listed[number], *keys, on_found))
+    if shards.dataset == "tfrecord":
+        return ShardScan().take(scan_tfrecord(path, name, *keys, on_found))
+    if shards.dataset == "imagenet":
+        return imagenet_tars.scan_imagenet(path, shards.labels_file, on_found)
+    if shards.dataset == "hf":
+        return arrow_rows.scan_arrow(path, *keys, on_found)
+    if shards.dataset == "parquet":
+        return parquet_rows.scan_parquet(path, *keys, on_found)
+    return tar_samples.scan_tar(path, *keys, on_found)
 
 
 def check_first(shards: ShardSet) -> None:

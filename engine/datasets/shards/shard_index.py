@@ -1,7 +1,7 @@
 """The index of a set of shards: built by one scan, kept in the cache folder, and memory-mapped. Imports no torch.
 
-Its name is a hash of the shards' names, sizes and modification times: an index of other shards is never found. Each
-shard's part is kept too: a killed scan continues, and a replaced shard alone is scanned again.
+Its name is a hash of the shards' names, sizes and modification times, and of some content: an index of other shards is
+never found. Each shard's part is kept too: a killed scan continues, and a replaced shard alone is scanned again.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from gputrain.engine.datasets.folder_layouts import shown
 from gputrain.engine.datasets.remote_shards import remote_listing
 from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged, RemoteFileDamaged
 from gputrain.engine.datasets.remote_shards.remote_shard_files import RemoteShardFiles, packing_of, wanted_of
-from gputrain.engine.datasets.shard_formats import shard_scan
+from gputrain.engine.datasets.shard_formats import imagenet_labels, shard_scan
 from gputrain.engine.datasets.shard_formats.shard_scan import COLUMNS, ScanProgress, ShardPart, ShardScan
 from gputrain.engine.datasets.shards import packed_index
 from gputrain.engine.datasets.shards.scan_shard import scan_shard
 from gputrain.engine.datasets.shards.shard_set import ShardSet, ShardStat
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files."""
 FACTS = "index.json"
 _THREADS = 8
 """Shards that are scanned at once: on a network file system most of the time is waiting."""
+_END_BYTES = 1 << 16
 _POLL_SECONDS = 0.2
 OnFound = Callable[[int], None]
 """Called repeatedly with the images found so far; may raise to stop the scan."""
@@ -93,6 +94,8 @@ def _key(shards: ShardSet, stats: Sequence[ShardStat]) -> str:
     described = [FORMAT, shards.dataset, shards.image_key, shards.label_key, rows]
     if shards.is_fetched:  # a server may say nothing of versions; and the cache's names have the whole path
         described.append(shards.root)
+    else:
+        described.append(_ends_hash(shards.paths[0], shards.paths[-1]))
     if shards.listed:
         described.append([shard[1:] for shard in shards.listed])
     described += _labels_stat(shards)
@@ -100,14 +103,34 @@ def _key(shards: ShardSet, stats: Sequence[ShardStat]) -> str:
 
 
 def _labels_stat(shards: ShardSet) -> list[int]:
-    """Size and time of the file with the classes; empty if there is none."""
-    return [*_stat(shards.labels_file)] if shards.labels_file else []
+    """Size and time of the files with the classes; empty if there are none."""
+    read = imagenet_labels.files_of(shards.labels_file) if shards.labels_file else []
+    return [number for path in read for number in _stat(path)]
+
+
+def _ends_hash(*paths: str) -> str:
+    """A hash of the ends of shards, so that these can be moved, but not be taken for others.
+
+    Shards of two splits may have the same names, and tar files the same size; programs that unpack them set the time.
+    """
+    found = hashlib.sha256()
+    for path in dict.fromkeys(paths):
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123
+                found.update(file.read(_END_BYTES))
+                file.seek(max(file.tell(), os.fstat(file.fileno()).st_size - _END_BYTES))
+                found.update(file.read(_END_BYTES))
+        except OSError as error:
+            raise BadInput(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
+    return found.hexdigest()
 
 
 def _part_path(shards: ShardSet, number: int, stat: ShardStat) -> Path:
     described: list[Any] = [FORMAT, shards.dataset, shards.image_key, shards.label_key, shards.paths[number], *stat]
     if shards.listed:
         described.append(shards.listed[number][1:])
+    if not shards.is_fetched:
+        described.append(_ends_hash(shards.paths[number]))
     described += _labels_stat(shards)
     key = hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return home() / "parts" / f"{key}.npz"

@@ -17,6 +17,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets.folder_layouts import IMAGENET, shown
 from gputrain.engine.datasets.record_files import split_index
 from gputrain.engine.datasets.remote_shards import remote_listing
+from gputrain.engine.datasets.shards import shard_numbering
 
 SUFFIXES = {"webdataset": ".tar", "parquet": ".parquet", "tfrecord": ".tfrecord"}
 """Values of `dataset` whose shards are found by their names, and the suffix of these."""
@@ -43,7 +44,8 @@ def shards_of(data_dir: str, split: str, dataset: str, setting: str = "train_spl
     """
     suffix = SUFFIXES[dataset]
     if is_url(data_dir):
-        return _unique(_remote(checked(data_dir), split, suffix, setting), split, setting)
+        url = checked(data_dir)
+        return _unique(_remote(url, split, suffix, setting), url, split, setting)
     home = _home(data_dir, suffix)
     found: list[str] = []
     for part in split.split("::"):
@@ -51,13 +53,14 @@ def shards_of(data_dir: str, split: str, dataset: str, setting: str = "train_spl
             found += _matching(home, part, suffix, setting)
         else:
             found += _named(home, part, suffix, setting)
-    return _unique(found, split, setting)
+    return _unique(found, os.fspath(home), split, setting)
 
 
-def _unique(found: list[str], split: str, setting: str) -> list[str]:
+def _unique(found: list[str], home: str, split: str, setting: str) -> list[str]:
     if len(set(found)) != len(found):
         twice = next(path for path in found if found.count(path) > 1)
         raise BadInput(f"{setting}: {shown(twice)} is named twice by {plain(split, 200)}")
+    shard_numbering.check_one_set(found, home, setting)
     return found
 
 
@@ -89,6 +92,8 @@ def _remote_named(folder: str, split: str, suffix: str, setting: str) -> list[st
         found = found or sorted({url for pattern in patterns for url in remote_listing.matching(folder, pattern)})
     if not found:
         raise _no_remote_match(folder, split, suffix, setting)
+    shard_numbering.check_one_set(found, folder, setting)
+    shard_numbering.check_complete(found, folder, setting)
     return found
 
 
@@ -231,6 +236,8 @@ def _named(home: Path, split: str, suffix: str, setting: str) -> list[str]:
         found = next((paths for paths in places if paths), [])
     if not found:
         raise _no_match(home, split, suffix, setting)
+    shard_numbering.check_one_set(found, os.fspath(home), setting)
+    shard_numbering.check_complete(found, os.fspath(home), setting)
     return found
 
 

@@ -84,11 +84,13 @@ def open_split(
     *,
     setting: str = "train_split",
     classes: Sequence[str] | None = None,
+    named: bool = False,
     on_found: OnFound = lambda found: None,
 ) -> ShardSplit:
     """The images of a split; the index is built if there is none.
 
-    `classes` are those of the training split. Raises BadInput with the setting, the shard and the remedy, and what
+    `classes` are those of the training split; `named`: whether these are its labels, and not names of numbers. Raises
+    BadInput with the setting, the shard and the remedy, and what
     `on_found` raises.
     """
     shards = shard_set(data, split, setting, on_found)
@@ -99,6 +101,12 @@ def open_split(
         raise BadInput(f"{setting}: the shards in {shown(shards.root)} have no images{first}")
     on_found(len(images))
     found, labels = _classes(images, data.data_dir, shards.root, setting, classes)
+    if named and not (images.label_names or images.schema_classes or _names_beside(data.data_dir, shards.root)):
+        raise BadInput(
+            f"{setting}: the shards in {shown(shards.root)} have class numbers, and the training images class names, "
+            f"whose order is another matter; write names, or a {CLASSES} beside the shards with the names of the "
+            "training images in alphabetical order"
+        )
     skipped: dict[str, int] = {}
     for one in images.shards:
         for kind, count in one["skipped"].items():
@@ -124,7 +132,7 @@ def _classes(
     highest = int(images.labels.max())
     named = images.schema_classes or _names_beside(data_dir, root)
     if known is not None:
-        if images.schema_classes and list(known) != images.schema_classes:
+        if named and list(known) != named:
             raise BadInput(f"{setting}: the shards in {shown(root)} name other classes than the training images")
         if highest >= len(known):
             raise BadInput(

@@ -152,6 +152,18 @@ class ShardedImages:
         """The number of an image's shard."""
         return bisect.bisect_right(self._firsts, index) - 1
 
+    def images_shared_with(self, other: ShardedImages) -> int:
+        """How many images are also in `other`, which may be another part of the same shards."""
+        theirs = {path: number for number, path in enumerate(other._paths)}
+        return sum(
+            max(0, min(self._end(at), other._end(theirs[path])) - max(self._unused[at], other._unused[theirs[path]]))
+            for at, path in enumerate(self._paths)
+            if path in theirs
+        )
+
+    def _end(self, shard: int) -> int:
+        return self._unused[shard] + int(self.shards[shard]["images"])
+
     def shard_path(self, shard: int) -> str:
         """The path of a shard by its number."""
         return self._paths[shard]

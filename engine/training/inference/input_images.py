@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import normalization
 from gputrain.engine.configuration.sections.data_settings import AUTO, SHARDED
 from gputrain.engine.configuration.setting_definitions import RunConfig
@@ -47,7 +48,7 @@ def images_at(
     samples are not single images.
     """
     task = _task(config, classes)
-    sharded = _shards_at(path, config, classes)
+    sharded = _shards_at(path, config, classes, reporter)
     images, labelled = found_at(path, classes) if sharded is None else (sharded, True)
     chosen, warnings = value_range_scan.range_for(config, path)
     for text in warnings:
@@ -57,7 +58,7 @@ def images_at(
     return images, task, labelled
 
 
-def _shards_at(path: Path, config: RunConfig, classes: tuple[str, ...]) -> ImageSet | None:
+def _shards_at(path: Path, config: RunConfig, classes: tuple[str, ...], reporter: EventReporter) -> ImageSet | None:
     """The images of a shard, or of a folder that has shards and no images; None for anything else. Raises BadInput."""
     data, dataset, home, pattern = config.data, "", path, "."
     if path.is_dir():
@@ -69,7 +70,14 @@ def _shards_at(path: Path, config: RunConfig, classes: tuple[str, ...]) -> Image
         return None
     keys = (data.image_key, data.label_key) if data.dataset == dataset else (AUTO, AUTO)
     described = msgspec.structs.replace(data, dataset=dataset, data_dir=str(home), image_key=keys[0], label_key=keys[1])
-    return shards.image_set_of(shard_split.open_split(described, pattern, setting="--images", classes=classes))
+    split = shard_split.open_split(described, pattern, setting="--images", classes=classes)
+    if not split.images.label_names and not split.images.schema_classes and not classes[0].isdigit():
+        reporter.notice(
+            "warning",
+            f"--images: its labels are numbers without names; they are taken as those of the run's classes (0 is "
+            f"{plain(classes[0], 60)}): if they number other names, the accuracy is wrong",
+        )
+    return shards.image_set_of(split)
 
 
 def _task(config: RunConfig, classes: tuple[str, ...]) -> Task:

@@ -27,15 +27,37 @@ def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     val = None
     if data.val_split:
         val = shard_split.open_split(
-            data, data.val_split, setting="val_split", classes=train.classes, on_found=on_found
+            data,
+            data.val_split,
+            setting="val_split",
+            classes=train.classes,
+            named=bool(train.images.label_names),
+            on_found=on_found,
         )
     damage = (*train.damage, *(val.damage if val else ()))
     return OpenedDataset(
         image_set_of(train),
         None if val is None else image_set_of(val),
         Classification(len(train.classes), config.optim.label_smoothing),
-        warnings=(*_damage_warning(damage, config, len(train.images)), *_page_warning(train, data.image_key)),
+        warnings=(
+            *_damage_warning(damage, config, len(train.images)),
+            *_page_warning(train, data.image_key),
+            *_overlap_warning(train, val),
+        ),
     )
+
+
+def _overlap_warning(train: ShardSplit, val: ShardSplit | None) -> tuple[str, ...]:
+    """A warning if training images are validated on."""
+    shared = 0 if val is None else val.images.images_shared_with(train.images)
+    if val is None or not shared:
+        return ()
+    text = (
+        f"val_split: {shared:,} of the {len(val.images):,} validation images are trained on, too: their loss and "
+        "accuracy say little; name other shards, or parts such as train_split=train[:90%] val_split=train[90%:] of "
+        "dataset=hf"
+    )
+    return (text,)
 
 
 def _page_warning(split: ShardSplit, image_key: str) -> tuple[str, ...]:

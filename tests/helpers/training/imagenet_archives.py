@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,13 @@ def _write_kit(path: Path, numbers: list[int]) -> None:
             archive.addfile(member, io.BytesIO(data))
 
 
-def meta_mat() -> bytes:
+def meta_mat(wnids: Sequence[str] = WNIDS) -> bytes:
     """The kit's table of synsets, by SciPy: classes, and above them one that is none."""
     scipy = pytest.importorskip("scipy.io", reason="scipy is not installed (pip install -e '.[dev]')")
     fields = ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children", "wordnet_height")
     rows: list[tuple[Any, ...]] = [
         (number, wnid, f"name {number}, other name", "a glöss", 0, np.empty((1, 0)), 0)
-        for number, wnid in enumerate(WNIDS, 1)
+        for number, wnid in enumerate(wnids, 1)
     ]
     rows.append((len(WNIDS) + 1, "n00001740", "entity", "all", 2, np.array([[1.0, 2.0]]), 1))
     table = np.array(rows, dtype=[(name, object) for name in fields]).reshape(-1, 1)

@@ -130,6 +130,21 @@ def litdata(
     return folder
 
 
+def with_litdata_rows(folder: Path, samples: Sequence[Mapping[str, Value]], per_chunk: int = 4, **options: Any) -> Path:
+    """Chunks of `litdata` with the samples as rows of an Arrow file, as LitData writes dicts of plain values."""
+    import pyarrow as pa
+
+    for number, start in enumerate(range(0, len(samples), per_chunk)):
+        rows = pa.Table.from_pylist([dict(sample) for sample in samples[start : start + per_chunk]])
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, rows.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+            writer.write_table(rows, max_chunksize=3)
+        content = bytes(sink.getvalue())
+        table = _table([b""] * len(rows))
+        (folder / f"chunk-0-{number}.bin").write_bytes(table + content + struct.pack("<I", len(content)) + b"LDARW01\0")
+    return folder
+
+
 @functools.cache
 def _crc_table() -> list[int]:
     table = []

@@ -57,6 +57,15 @@ def test_splits_of_saved_data(pictures: Path, tmp_path: Path) -> None:
         arrow_files(saved, "train", "train_split")
 
 
+def test_a_split_without_rows(pictures: Path, tmp_path: Path) -> None:
+    """Which others of its folder do not mind."""
+    whole = hub.dataset_of(pictures, "train")
+    hub.package().DatasetDict({"train": whole, "val": whole.select([])}).save_to_disk(str(tmp_path / "saved"))
+    assert arrow_files(str(tmp_path / "saved"), "train", "train_split")
+    with pytest.raises(BadInput, match=r"val_split: the split 'val' in .* has no rows"):
+        arrow_files(str(tmp_path / "saved"), "val", "val_split")
+
+
 def test_damaged_and_other_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"has no data of Hugging Face's datasets \(dataset_dict.json, state.json"):
         arrow_files(str(tmp_path), "train", "train_split")

@@ -57,5 +57,8 @@ def test_parts_of_a_split_train_and_validate(tmp_path: Path) -> None:
             assert images.shards is not None
             assert images.shards.read(at) == every.train.shards.read(first + at)
     assert len({images.shards.key for images in (data.train, data.val, every.train) if images.shards}) == 3
+    assert not [text for text in data.warnings if "trained on" in text]
+    mixed, _ = opened(small_config(saved, dataset="hf", train_split="train[:75%]", val_split="train[50%:]"))
+    assert [text for text in mixed.warnings if "9 of the 18 validation images are trained on" in text]
     with pytest.raises(BadInput, match=r"train_split: \[40:\] has none of the 36 rows of the split"):
         opened(small_config(saved, dataset="hf", train_split="train[40:]"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.training.record_files import Sample, compressed, litdata
+from helpers.training.record_files import Sample, compressed, litdata, with_litdata_rows
 from helpers.training.shards import data
 
 from gputrain.engine.common.errors import BadInput
@@ -134,4 +134,38 @@ def test_chunks_in_frames(tmp_path: Path, damage: Any, message: str) -> None:
         assert contents(opened(tmp_path)) == IMAGES
         return
     with pytest.raises(BadInput, match=message):
+        opened(tmp_path)
+
+
+def rows_of(home: Path, **options: Any) -> Path:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install -e '.[dev]')")
+    rows: list[Sample] = [{"image": content, "label": number % 3} for number, content in enumerate(IMAGES)]
+    return with_litdata_rows(litdata(home / "train", rows, ["bytes", "int"]), rows, **options)
+
+
+def test_samples_that_are_rows_of_arrow(tmp_path: Path) -> None:
+    """As `optimize` writes dicts of bytes, numbers and texts where pyarrow is installed."""
+    rows_of(tmp_path)
+    found = opened(tmp_path)
+    assert (contents(found), found.labels.tolist(), found.damage) == (IMAGES, [0, 1, 2] * 2, ())
+
+
+def test_rows_of_arrow_that_cannot_be_read(tmp_path: Path) -> None:
+    chunk = rows_of(tmp_path) / "chunk-0-1.bin"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:-30])
+    found = opened(tmp_path)
+    assert (contents(found), found.damage) == (IMAGES[:4], ("chunk-0-1.bin: its 2 samples are missing: cut off",))
+    chunk.write_bytes(whole[:-18] + b"ARROW2" + whole[-12:])
+    assert "chunk-0-1.bin: its rows are damaged behind sample 0" in opened(tmp_path).damage[0]
+    rows_of(tmp_path, compression="zstd")
+    with pytest.raises(BadInput, match=r"chunk-0-0.bin: its rows are compressed; write it without compression"):
+        opened(tmp_path)
+
+
+def test_a_label_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
+    """The only integer is the number of the row, and no class."""
+    row: Sample = {"image": b"x", "label": b"1.0", "id": 0}
+    litdata(tmp_path / "train", [row], ["bytes", "float", "int"])
+    with pytest.raises(BadInput, match=r"has no classes in 'label', but float; classes are integers or texts; it has"):
         opened(tmp_path)

@@ -113,6 +113,8 @@ for at, (path, label, name) in enumerate(rows):
     image = Image.open(path)
     if form == "path":
         image = path
+    if form == "bytes":
+        image = open(path, "rb").read()
     cache[at] = {"image": image, "label": label, "name": name} if form != "tuple" else (image, label, name)
 cache.done()
 cache.merge()
@@ -129,7 +131,7 @@ print(json.dumps([[int(one["label"]), one["name"]] for one in (data[at] for at i
 
 @pytest.mark.parametrize(
     ("compression", "form"),
-    [("", "dict"), ("", "path"), ("", "tuple"), *((f"zstd/{level}", "dict") for level in _LEVELS)],
+    [("", "dict"), ("", "path"), ("", "bytes"), ("", "tuple"), *((f"zstd/{level}", "dict") for level in _LEVELS)],
 )
 def test_litdata(samples: list[Sample], tmp_path: Path, compression: str, form: str) -> None:
     pytest.importorskip("litdata", reason="litdata is not installed (pip install -e '.[formats]')")
@@ -142,7 +144,7 @@ def test_litdata(samples: list[Sample], tmp_path: Path, compression: str, form: 
     else:
         found = shard_split.open_split(data(tmp_path, "litdata", label_key="1"), "train")
         assert [found.images.read(at) for at in range(len(samples))] == [sample["image"] for sample in samples]
-    if compression or form == "path":
+    if compression or form in ("path", "bytes"):
         return
     own = samples if form == "dict" else [tuple(sample.values()) for sample in samples]
     litdata(tmp_path / "own", own, ["jpeg", "int", "str"], per_chunk=5)

@@ -84,3 +84,18 @@ def test_a_pattern_as_the_data_folder(tmp_path: Path) -> None:
         shards_of(str(tmp_path / "nowhere"), "train", "webdataset")
     with pytest.raises(BadInput, match="data_dir is not set"):
         shards_of("", "train", "parquet")
+
+
+def test_numbers_with_a_hash_behind_them(tmp_path: Path) -> None:
+    """As older versions of Hugging Face's datasets wrote them, another one for each shard."""
+    first, second = "data/train-00000-of-00002-6b5d2d6b7a1c.parquet", "data/train-00001-of-00002-0a1b2c3d4e5f.parquet"
+    home = touched(tmp_path, first, second)
+    assert found(home, "train", "parquet") == [first, second]
+    touched(tmp_path, first.replace("6b5d", "ffff"))
+    with pytest.raises(BadInput, match=r"-6b5d2d6b7a1c.parquet and .*-ffff2d6b7a1c.parquet have the same number"):
+        found(home, "train", "parquet")
+    (tmp_path / first).unlink()
+    (tmp_path / first.replace("6b5d", "ffff")).unlink()
+    with pytest.raises(BadInput, match=r"1 of the 2 shards .*: train_split='data/train-\*-of-00002-\*.parquet'$"):
+        found(home, "train", "parquet")
+    assert found(home, "data/train-*-of-00002-*.parquet", "parquet") == [second]

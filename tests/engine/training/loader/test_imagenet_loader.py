@@ -99,7 +99,10 @@ def test_the_classes_of_validation_images_from_other_files(made: Path, tmp_path:
     (home / KIT).unlink()
     assert images_of(_val(config(home))) == expected
     home = shutil.copytree(made, tmp_path / "kaggle")
-    archives.write_kaggle_table(home / KIT, home / "LOC_val_solution.csv", archives.truth_of(made / KIT))
+    table = home / "LOC_val_solution.csv"
+    archives.write_kaggle_table(home / KIT, table, archives.truth_of(made / KIT))
+    assert images_of(_val(config(home))) == expected
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes() + b"\r\n")  # as a spreadsheet program saves it
     assert images_of(_val(config(home))) == expected
 
 
@@ -117,6 +120,18 @@ def test_other_labels_give_another_index(made: Path, tmp_path: Path) -> None:
     after = _val(config(home))
     assert sorted(after.labels.tolist()) == sorted(before)
     assert images_of(after) != images_of(_val(config(made)))
+
+
+def test_another_table_of_synsets_gives_another_index(made: Path, tmp_path: Path) -> None:
+    """Beside the list of an unpacked kit, which stays the same."""
+    home = shutil.copytree(made, tmp_path / "home")
+    with tarfile.open(home / KIT) as kit:
+        kit.extractall(home, filter="data")
+    (home / KIT).unlink()
+    before = images_of(_val(config(home)))
+    table = home / "ILSVRC2012_devkit_t12" / "data" / "meta.mat"
+    table.write_bytes(archives.meta_mat(archives.WNIDS[::-1]))
+    assert images_of(_val(config(home))) != before
 
 
 def test_a_cut_archive_is_named_and_its_whole_images_are_used(made: Path, tmp_path: Path) -> None:

@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from gputrain.engine.common.library_code import is_library
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.processes.rank_board import EXCHANGE, RankPlace
 
 _FRAME = re.compile(r'^  File "([^"]+)", line (\d+) in (.+)$')
-_LIBRARIES = ("site-packages/", "dist-packages/", "/lib/python3", "gputrain/engine/", "<frozen", "<string>")
-
-
 _COLLECTIVES = "torch/distributed/distributed_c10d.py"
 _INNERMOST = 4
 """Frames in which a call of a collective is looked for."""
@@ -102,7 +100,7 @@ def _in_collective(frames: Sequence[Frame]) -> bool:
 
 
 def _line_of(frames: Sequence[Frame]) -> str:
-    own = [frame for frame in frames if not any(part in frame[0] for part in _LIBRARIES)]
+    own = [frame for frame in frames if not is_library(frame[0])]
     if not frames:
         return ""
     file, line, function = (own or frames)[0]

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gputrain.engine.common.library_code import is_library
 from gputrain.engine.common.sanitize import plain
 
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
 _HEADER = re.compile(r"^(?:Current thread|Thread) (0x[0-9a-f]+)(?: \[(.*)\])? \(most recent call first\):$")
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
-_LIBRARIES = ("site-packages/", "dist-packages/", "/lib/python3", "gputrain/engine/", "<frozen", "<string>", "<stdin>")
 _FRAME_LENGTH = 300
 
 
@@ -48,7 +48,7 @@ def own_line(frames: Sequence[str]) -> str:
 
 def is_own(frame: str) -> bool:
     """Whether a frame is of the user's own code."""
-    return not any(part in frame for part in _LIBRARIES)
+    return not is_library(frame)
 
 
 def _unescaped(text: str) -> str:

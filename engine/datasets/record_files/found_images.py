@@ -8,6 +8,8 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 
 MOST_CLASSES = 1 << 24
+LONGEST = 2**32 - 1
+"""Larger lengths of images are stored as this; such an image is too large anyway."""
 LABEL_NAMES = ("label", "labels", "cls", "class", "target", "fine_label")
 """Fields that `label_key: auto` takes for the class."""
 

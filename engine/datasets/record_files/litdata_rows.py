@@ -14,7 +14,7 @@ from typing import Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets.record_files.found_images import Damage, Found, FoundImage, class_of
-from gputrain.engine.datasets.shard_formats.mapped_arrow import MappedArrow
+from gputrain.engine.datasets.record_files.mapped_arrow import MappedArrow
 
 _END = struct.Struct("<I8s")
 _MAGIC = b"LDARW01\0"

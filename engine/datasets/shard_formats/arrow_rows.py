@@ -13,7 +13,7 @@ from typing import Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets.hugging_face.prepared_datasets import INSTALL
-from gputrain.engine.datasets.shard_formats.mapped_arrow import MappedArrow
+from gputrain.engine.datasets.record_files.mapped_arrow import MappedArrow
 from gputrain.engine.datasets.shard_formats.parquet_columns import Columns, class_labels, columns_of
 from gputrain.engine.datasets.shard_formats.shard_scan import ShardScan
 

@@ -14,8 +14,9 @@ from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets import image_files
 from gputrain.engine.datasets.folder_layouts import IMAGENET, shown
+from gputrain.engine.datasets.record_files.found_images import LONGEST
 from gputrain.engine.datasets.shard_formats import imagenet_labels
-from gputrain.engine.datasets.shard_formats.shard_scan import LONGEST, ShardScan
+from gputrain.engine.datasets.shard_formats.shard_scan import ShardScan
 from gputrain.engine.datasets.shard_formats.tar_members import BLOCK, TarDamage, TarFile, TarMember
 
 _POLL_EVERY = 512

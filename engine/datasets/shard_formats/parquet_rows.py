@@ -10,10 +10,11 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets.folder_layouts import shown
 from gputrain.engine.datasets.record_files.file_window import FileWindow
+from gputrain.engine.datasets.record_files.found_images import LONGEST
 from gputrain.engine.datasets.shard_formats import parquet_pages
 from gputrain.engine.datasets.shard_formats.parquet_columns import class_labels, columns_of, image_of, pyarrow_parquet
 from gputrain.engine.datasets.shard_formats.parquet_pages import PagedValue, Span
-from gputrain.engine.datasets.shard_formats.shard_scan import LONGEST, ShardScan
+from gputrain.engine.datasets.shard_formats.shard_scan import ShardScan
 
 _UNCOMPRESSED = "UNCOMPRESSED"
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.common import files
-from gputrain.engine.datasets.record_files.found_images import Damage, Found, LeftOut
+from gputrain.engine.datasets.record_files.found_images import LONGEST, Damage, Found, LeftOut
 
 COLUMNS: dict[str, type[np.generic]] = {
     "offsets": np.uint64,
@@ -24,8 +24,6 @@ COLUMNS: dict[str, type[np.generic]] = {
     "extra": np.uint32,
 }
 """The arrays of an index, one entry an image: 20 bytes."""
-LONGEST = 2**32 - 1
-"""Larger lengths are stored as this; such an image is too large anyway."""
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.remote_urls import is_url
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets.hugging_face import row_ranges
+from gputrain.engine.datasets.record_files.found_images import LONGEST
 from gputrain.engine.datasets.remote_shards.object_store import RemoteFileChanged, RemoteFileDamaged
 from gputrain.engine.datasets.remote_shards.remote_shard_files import (
     OnDownload,
@@ -29,7 +30,7 @@ from gputrain.engine.datasets.remote_shards.remote_shard_files import (
     wanted_of,
 )
 from gputrain.engine.datasets.shard_formats import parquet_pages, tar_members
-from gputrain.engine.datasets.shard_formats.shard_scan import COLUMNS, LONGEST
+from gputrain.engine.datasets.shard_formats.shard_scan import COLUMNS
 from gputrain.engine.datasets.shards.shard_index import FACTS
 
 _MOST_OPEN = 256

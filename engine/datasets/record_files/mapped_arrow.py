@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets.folder_layouts import shown
-from gputrain.engine.datasets.shard_formats.shard_scan import LONGEST
+from gputrain.engine.datasets.record_files.found_images import LONGEST
 
 Places = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """Offset in the file and length in bytes of each value; 0 and 0 without one."""

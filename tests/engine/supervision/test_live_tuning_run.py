@@ -122,6 +122,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_a_change_requested_over_the_socket_is_tried_measured_and_reported(start: Start) -> None:
     watch = start(auto_resume=True)
     ready = watch.until(lambda event: isinstance(event, ModelReady))

@@ -97,6 +97,9 @@ def lead(count: int, seconds: float) -> None:
             flush=True,
         )
         sys.stdin.read()
+        # It would keep the pipes of whoever runs this open.
+        reader.kill()
+        reader.join()
         os._exit(0)
 
 

@@ -159,7 +159,7 @@ def test_rows_of_arrow_that_cannot_be_read(tmp_path: Path) -> None:
     chunk.write_bytes(whole[:-18] + b"ARROW2" + whole[-12:])
     assert "chunk-0-1.bin: its rows are damaged behind sample 0" in opened(tmp_path).damage[0]
     rows_of(tmp_path, compression="zstd")
-    with pytest.raises(BadInput, match=r"chunk-0-0.bin: its rows are compressed; write it without compression"):
+    with pytest.raises(BadInput, match=r"chunk-0-[01].bin: its rows are compressed; write it without compression"):
         opened(tmp_path)
 
 

@@ -52,7 +52,9 @@ def test_waiting_for_io_counts_as_reading(workers: int) -> None:
     stats = stats_of(lambda index: time.sleep(SECONDS), workers)
     assert stats.samples == 64
     assert stats.read_share is not None
-    assert stats.read_share > 0.5
+    assert stats.busy is not None
+    # On a busy machine workers also wait to be read from.
+    assert stats.read_share > 0.5 * stats.busy > 0
     # A worker may be met while it gives its batch away.
     assert (stats.lock_share or 0.0) < 0.5
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from helpers.training import hugging_face_data as hub
 from helpers.training.loading import copied, make
-from helpers.training.training_tools import Result, draw_images, opened, small_config, train
+from helpers.training.resumed_losses import losses_of_a_resumed_run
+from helpers.training.training_tools import draw_images, opened, small_config
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.events import EpochEnded, ModelReady, Outcome, Validated
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.loop.build_trainer import require_same_images
@@ -70,18 +70,7 @@ def _of_ranks(images: ImageSet, config: Any) -> list[Any]:
 @pytest.mark.long
 def test_the_same_losses_as_from_a_folder(pictures: Path, saved: Path, tmp_path: Path) -> None:
     """To the bit; also of a run that is resumed in mid-epoch with another number of workers."""
-    for name in "ab":
-        (tmp_path / name).mkdir()
-    reference = train(tmp_path / "a", small_config(pictures))
-    assert reference.ended.outcome == Outcome.FINISHED
-    config = small_config(saved, dataset="hf")
-    stopped = train(tmp_path / "b", config, stop_at=8)
-    start = max((tmp_path / "b" / "checkpoints").glob("*.pt"))
-    changes = {"resume_from": str(start), "num_workers": 1, "loader": "processes"}
-    rest = train(tmp_path / "b", settings.replace(config, **changes))
-    assert rest.of(ModelReady)[0].start_step == 8
-    for results in (_train_losses, _validations):
-        assert results(stopped) + results(rest) == results(reference)
+    losses_of_a_resumed_run(pictures, saved, "hf", tmp_path)
 
 
 class _Two(SingleProcess):
@@ -110,14 +99,6 @@ def test_another_version_on_another_machine_is_refused(pictures: Path, saved: Pa
     with pytest.raises(BadInput, match=r"data_dir: b has another version of hf:flowers than .*: all machines need"):
         require_same_images(images, named, _Two(("b", other.digest())))
     require_same_images(images, small_config(saved, dataset="hf"), _Two(("b", other.digest())))
-
-
-def _train_losses(result: Result) -> list[float | None]:
-    return [event.train_loss for event in result.of(EpochEnded)]
-
-
-def _validations(result: Result) -> list[dict[str, float]]:
-    return [event.metrics for event in result.of(Validated)]
 
 
 def test_rows_read_as_datasets_reads_them(pictures: Path, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 from helpers.servers.shard_server import shard_server
 from helpers.training.loading import copied, make
 from helpers.training.record_files import litdata_of, mds_of, tfrecords_of
-from helpers.training.training_tools import draw_images, opened, small_config, train
+from helpers.training.resumed_losses import losses_of_a_resumed_run
+from helpers.training.training_tools import draw_images, opened, small_config
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.events import EpochEnded, ModelReady, Outcome, Validated
 from gputrain.engine.training.loader.image_loader import ImageLoader
 from gputrain.engine.training.loader.make_loader import make_loader
 
@@ -54,21 +54,7 @@ def test_the_same_batches_as_from_a_folder(pictures: Path, tmp_path: Path, layou
 def test_the_same_losses_as_from_a_folder(pictures: Path, tmp_path: Path, layout: str) -> None:
     """To the bit; also of a run that is resumed in mid-epoch with another number of workers."""
     dataset, convert = LAYOUTS[layout]
-    shards = convert(pictures, tmp_path / "shards")
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    reference = train(tmp_path / "a", small_config(pictures))
-    assert reference.ended.outcome == Outcome.FINISHED
-    config = small_config(shards, dataset=dataset)
-    stopped = train(tmp_path / "b", config, stop_at=8)
-    start = max((tmp_path / "b" / "checkpoints").glob("*.pt"))
-    changes = {"resume_from": str(start), "num_workers": 1, "loader": "processes"}
-    rest = train(tmp_path / "b", settings.replace(config, **changes))
-    assert rest.ended.outcome == Outcome.FINISHED
-    assert rest.of(ModelReady)[0].start_step == 8
-    for kind, value in ((EpochEnded, "train_loss"), (Validated, "metrics")):
-        found, expected = ([getattr(event, value) for event in run.of(kind)] for run in (stopped, reference))
-        assert found + [getattr(event, value) for event in rest.of(kind)] == expected
+    losses_of_a_resumed_run(pictures, convert(pictures, tmp_path / "shards"), dataset, tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["mds-gz", "litdata"])

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 from helpers.training.loading import copied, make
+from helpers.training.resumed_losses import losses_of_a_resumed_run
 from helpers.training.shards import parquets_of, samples, tar, tars_of
-from helpers.training.training_tools import Result, draw_images, opened, small_config, train
+from helpers.training.training_tools import draw_images, opened, small_config
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading.shard_order import ShardOrder
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.events import DataReady, EpochEnded, ModelReady, Outcome, Validated
+from gputrain.engine.events import DataReady
 from gputrain.engine.training.cache import image_cache
 from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
 from gputrain.engine.training.loader.shard_readahead import ShardReadahead
@@ -79,29 +80,8 @@ def test_the_same_batches_as_from_a_folder(
 @LAYOUTS
 def test_the_same_losses_as_from_a_folder(pictures: Path, tmp_path: Path, dataset: str, convert: Convert) -> None:
     """To the bit; also of a run that is resumed in mid-epoch with another number of workers."""
-    shards = convert(pictures, tmp_path / "shards")
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    reference = train(tmp_path / "a", small_config(pictures))
-    assert reference.ended.outcome == Outcome.FINISHED
-    config = small_config(shards, dataset=dataset)
-    stopped = train(tmp_path / "b", config, stop_at=8)
-    start = max((tmp_path / "b" / "checkpoints").glob("*.pt"))
-    changes = {"resume_from": str(start), "num_workers": 1, "loader": "processes"}
-    rest = train(tmp_path / "b", settings.replace(config, **changes))
-    assert rest.ended.outcome == Outcome.FINISHED
-    assert rest.of(ModelReady)[0].start_step == 8
-    for results in (_train_losses, _validations):
-        assert results(stopped) + results(rest) == results(reference)
+    reference, stopped = losses_of_a_resumed_run(pictures, convert(pictures, tmp_path / "shards"), dataset, tmp_path)
     assert [event.classes for event in stopped.of(DataReady)] == [event.classes for event in reference.of(DataReady)]
-
-
-def _train_losses(result: Result) -> list[float | None]:
-    return [event.train_loss for event in result.of(EpochEnded)]
-
-
-def _validations(result: Result) -> list[dict[str, float]]:
-    return [event.metrics for event in result.of(Validated)]
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
